@@ -1,0 +1,60 @@
+"""The contract of a backbone: slot vectors in, one hidden vector per slot and way out.
+
+Letters: B batch, S slots fed, D width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from arlab.backbones.attention import Mask
+from arlab.backbones.cache import Cache
+from arlab.backbones.modulation import Modulated
+from arlab.configurable import Configurable
+from arlab.orderings.step import Layout, Slots
+
+
+class Backbone(nn.Module, Configurable, ABC):
+    """The network between slots and heads.
+
+    It is configured first and bound later, when ordering and tokenizer have told what it must carry.
+    """
+
+    width: int
+    """D."""
+
+    @abstractmethod
+    def bind(self, layout: Layout, num_condition: int, ways: int) -> None:
+        """Create the weights: places of this layout, ``num_condition`` condition slots, ``ways`` outputs.
+
+        Raises:
+            ValueError: the configuration cannot carry them.
+        """
+
+    @abstractmethod
+    def modulate(self, condition_BSD: Tensor | None) -> Modulated:
+        """Work a condition out for every layer; the result serves any number of passes."""
+
+    @abstractmethod
+    def forward(
+        self,
+        h_BSD: Tensor,
+        rows: Slots,
+        mask: Mask,
+        modulated: Modulated,
+        cache: Cache | None = None,
+    ) -> tuple[Tensor, ...]:
+        """One pass over the slots fed.
+
+        Args:
+            h_BSD: what the slots carry.
+            rows: their columns.
+            mask: who sees whom among the rows kept in the cache and fed.
+            modulated: the condition.
+            cache: written, not committed: the caller decides what stays.
+
+        Returns:
+            One (B, S, D) tensor per way, normalised and ready for a head.
+        """

@@ -1,0 +1,92 @@
+"""The key-value cache: an object the sampler owns and passes in.
+
+Letters: B batch, H heads, K key rows kept, S slots fed, E width of a head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from arlab.orderings.step import Slots
+
+
+class Cache:
+    """Preallocated keys and values per layer, and the slot rows they belong to.
+
+    A layer writes the rows of the step behind what is kept and attends to both; ``commit`` then lets go of the rows
+    that do not stay. Rows of all layers agree unless a layer was pruned.
+
+    Args:
+        capacity: rows to allocate per layer; doubled where more are kept and fed at once.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._keys_BHKE: dict[int, Tensor] = {}
+        self._values_BHKE: dict[int, Tensor] = {}
+        self._kept: list[Slots] = []
+        self._pruned: dict[int, list[Slots]] = {}
+
+    def rows(self, layer: int = 0) -> Slots | None:
+        """The slot rows kept so far in a layer; None while it is empty."""
+        parts = self._pruned.get(layer, self._kept)
+        if len(parts) > 1:
+            parts[:] = [Slots.cat(parts)]
+        return parts[0] if parts else None
+
+    def length(self, layer: int = 0) -> int:
+        """How many rows a layer keeps."""
+        return sum(map(len, self._pruned.get(layer, self._kept)))
+
+    def extend(self, layer: int, key_BHSE: Tensor, value_BHSE: Tensor) -> tuple[Tensor, Tensor]:
+        """Write the rows of this step behind the kept ones and return all of them."""
+        start, stop = self.length(layer), self.length(layer) + key_BHSE.shape[2]
+        while stop > self.capacity:
+            self.capacity *= 2
+        for tables, fed_BHSE in ((self._keys_BHKE, key_BHSE), (self._values_BHKE, value_BHSE)):
+            if layer not in tables or tables[layer].shape[2] < stop:
+                grown = fed_BHSE.new_empty(*fed_BHSE.shape[:2], self.capacity, fed_BHSE.shape[3])
+                if layer in tables:
+                    grown[:, :, :start] = tables[layer][:, :, :start]
+                tables[layer] = grown
+        self._keys_BHKE[layer][:, :, start:stop] = key_BHSE
+        self._values_BHKE[layer][:, :, start:stop] = value_BHSE
+        return self._keys_BHKE[layer][:, :, :stop], self._values_BHKE[layer][:, :, :stop]
+
+    def commit(self, fed: Slots) -> None:
+        """Keep of the rows just written those that stay, moved together where some do not."""
+        staying = fed.staying
+        kept = fed if staying is None else fed.select(staying)
+        if staying is not None:
+            for layer in self._keys_BHKE:
+                start = self.length(layer)
+                for table in (self._keys_BHKE[layer], self._values_BHKE[layer]):
+                    table[:, :, start : start + len(staying)] = table[:, :, start + staying]
+        if len(kept):
+            for parts in (self._kept, *self._pruned.values()):
+                parts.append(kept)
+
+    def truncate(self, length: int) -> None:
+        """Forget every row from ``length`` on, in every layer."""
+        for parts in (self._kept, *self._pruned.values()):
+            if parts:
+                rows = Slots.cat(parts)
+                parts[:] = [rows.select(torch.arange(min(length, len(rows)), device=rows.kind.device))]
+
+    def reorder(self, parents_B: Tensor) -> None:
+        """Let sample b go on from sample ``parents_B[b]`` (the batch may shrink or grow)."""
+        for tables in (self._keys_BHKE, self._values_BHKE):
+            for layer, table in tables.items():
+                tables[layer] = table[parents_B]
+        for parts in (self._kept, *self._pruned.values()):
+            parts[:] = [part.samples(parents_B) for part in parts]
+
+    def prune(self, layer: int, index_K: Tensor) -> None:
+        """Keep only these rows of one layer, in the order given."""
+        rows = self.rows(layer)
+        if rows is None:
+            raise ValueError("cache: nothing to prune")
+        for table in (self._keys_BHKE[layer], self._values_BHKE[layer]):
+            table[:, :, : len(index_K)] = table[:, :, index_K]
+        self._pruned[layer] = [rows.select(index_K)]

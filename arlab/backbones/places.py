@@ -1,0 +1,74 @@
+"""Place embeddings: learned tables keyed by slot columns, added to the input.
+
+Letters: B batch, N tokens, P condition slots, S slots, D width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from arlab.configurable import Configurable
+from arlab.orderings.step import Kind, Layout, Slots
+
+
+class Places(Configurable, ABC):
+    """A recipe for an embedding of where a slot stands."""
+
+    @abstractmethod
+    def build(self, width: int, layout: Layout, num_condition: int) -> PlacesModule:
+        """A fresh table for this layout."""
+
+
+class PlacesModule(nn.Module, ABC):
+    """Slot rows to vectors; its weights never decay."""
+
+    no_weight_decay = True
+
+    @abstractmethod
+    def forward(self, rows: Slots, layout: Layout) -> Tensor:
+        """[B,] S, D."""
+
+
+class LearnedPlaces(Places):
+    """One learned vector per token place and per condition slot; slots that stand nowhere else get zero."""
+
+    def __init__(self) -> None:
+        pass
+
+    def build(self, width: int, layout: Layout, num_condition: int) -> PlacesModule:
+        return _Learned(width, layout.num_tokens, num_condition)
+
+
+class LevelPlaces(Places):
+    """One learned vector per level (VAR's lvl_embed)."""
+
+    def __init__(self) -> None:
+        pass
+
+    def build(self, width: int, layout: Layout, num_condition: int) -> PlacesModule:
+        return _Level(width, len(layout.shapes))
+
+
+class _Learned(PlacesModule):
+    def __init__(self, width: int, num_tokens: int, num_condition: int) -> None:
+        super().__init__()
+        self.num_tokens = num_tokens
+        self.table = nn.Parameter(torch.zeros(num_tokens + num_condition, width))
+
+    def forward(self, rows: Slots, layout: Layout) -> Tensor:
+        condition = torch.where(rows.kind == Kind.COND, self.num_tokens + rows.source, -1)
+        index = torch.where(rows.at >= 0, rows.at, condition)
+        return self.table[index.clamp(min=0)] * (index >= 0)[..., None]
+
+
+class _Level(PlacesModule):
+    def __init__(self, width: int, num_levels: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(num_levels, width))
+
+    def forward(self, rows: Slots, layout: Layout) -> Tensor:
+        level = layout.level_N.to(rows.at.device)[rows.at.clamp(min=0)]
+        return self.table[level] * (rows.at >= 0)[..., None]

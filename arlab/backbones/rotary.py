@@ -1,0 +1,133 @@
+"""Rotary positions: queries and keys are rotated by the place their slot stands on.
+
+Letters: B batch, H heads, S slots, A axes, E width of a head (E / 2 pairs of adjacent channels).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from arlab.configurable import Configurable
+from arlab.orderings.step import Kind, Layout, Slots
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Cosines and sines for a set of slots, [B,] S, E / 2 (then with a heads axis)."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __call__(self, x_BHSE: Tensor) -> Tensor:
+        """Rotate each pair of adjacent channels (2i, 2i + 1) by its angle."""
+        even, odd = x_BHSE[..., 0::2], x_BHSE[..., 1::2]
+        rotated = torch.stack((even * self.cos - odd * self.sin, even * self.sin + odd * self.cos), -1)
+        return rotated.flatten(-2).type_as(x_BHSE)
+
+
+class Nowhere(Configurable, ABC):
+    """What rotary positions do to slots that stand nowhere (condition slots)."""
+
+    magnitude: float = 1.0
+    """cos² + sin² there: 0 erases queries and keys, 1 rotates them."""
+
+    @abstractmethod
+    def coordinate(self, rows: Slots, num_condition: int) -> Tensor:
+        """The coordinate such slots take on every axis, [B,] S."""
+
+
+class ZeroRotation(Nowhere):
+    """Queries and keys are multiplied by zero, as LlamaGen's are: such keys score 0, such queries attend evenly."""
+
+    magnitude = 0.0
+
+    def __init__(self) -> None:
+        pass
+
+    def coordinate(self, rows: Slots, num_condition: int) -> Tensor:
+        return torch.zeros_like(rows.at)
+
+
+class IdentityRotation(Nowhere):
+    """Queries and keys are left as they are."""
+
+    def __init__(self) -> None:
+        pass
+
+    def coordinate(self, rows: Slots, num_condition: int) -> Tensor:
+        return torch.zeros_like(rows.at)
+
+
+class CountedRotation(Nowhere):
+    """Condition slot i of P is rotated as if it stood at i - P, in front of the image, as D-AR's are."""
+
+    def __init__(self) -> None:
+        pass
+
+    def coordinate(self, rows: Slots, num_condition: int) -> Tensor:
+        before = (rows.source - num_condition).expand_as(rows.at)
+        return torch.where(rows.kind == Kind.COND, before, 0)
+
+
+class Rotary(Configurable, ABC):
+    """A recipe for rotary positions; it has no weights."""
+
+    @abstractmethod
+    def rotation(self, rows: Slots, layout: Layout, head_width: int, num_condition: int) -> Rotation | None:
+        """Cosines and sines for these slots; None where nothing is rotated."""
+
+
+class NoRotary(Rotary):
+    """Leave queries and keys as they are (VAR: learned places only)."""
+
+    def __init__(self) -> None:
+        pass
+
+    def rotation(self, rows: Slots, layout: Layout, head_width: int, num_condition: int) -> Rotation | None:
+        return None
+
+
+class AxialRotary(Rotary):
+    """Rotation of adjacent channel pairs; the pairs are shared out among the axes, rows first.
+
+    Pair j of an axis with n pairs turns by place · base^(-j / n). Places are in units of the finest level.
+
+    RoFormer: Enhanced Transformer with Rotary Position Embedding, arXiv 2104.09864.
+
+    Args:
+        base: the slowest pair turns about 1 / base radians a token.
+        nowhere: what happens to condition slots.
+    """
+
+    def __init__(self, *, base: float = 10000.0, nowhere: Nowhere | None = None) -> None:
+        self.base = base
+        self.nowhere = ZeroRotation() if nowhere is None else nowhere
+
+    def rotation(self, rows: Slots, layout: Layout, head_width: int, num_condition: int) -> Rotation | None:
+        """Cosines and sines for these slots.
+
+        Raises:
+            ValueError: a head is too narrow to give each axis a pair.
+        """
+        pairs = head_width // 2 // layout.num_axes
+        if pairs == 0 or head_width % 2:
+            raise ValueError(f"rotary: a head of width {head_width} has no pair of channels for {layout.num_axes} axes")
+        device = rows.at.device
+        place_NA = layout.place_NA.to(device)
+        stands = rows.at >= 0
+        coordinate_SA = torch.where(
+            stands[..., None],
+            place_NA[rows.at.clamp(min=0)],
+            self.nowhere.coordinate(rows, num_condition)[..., None].to(place_NA.dtype),
+        )
+        frequency = self.base ** (-torch.arange(pairs, device=device) / pairs)
+        angle = (coordinate_SA[..., None] * frequency).flatten(-2)
+        angle = torch.nn.functional.pad(angle, (0, head_width // 2 - angle.shape[-1]))
+        magnitude = torch.where(stands, 1.0, self.nowhere.magnitude)[..., None]
+        cos, sin = angle.cos() * magnitude, angle.sin() * magnitude
+        # Per-sample places need an axis for the heads: (B, 1, S, E / 2) broadcasts against (B, H, S, E / 2).
+        return Rotation(cos[:, None], sin[:, None]) if cos.dim() == 3 else Rotation(cos, sin)

@@ -1,0 +1,152 @@
+"""A decoder-only transformer of small typed parts: LlamaGen's, VAR's and NAR's are settings of it.
+
+Letters: B batch, S slots fed, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from arlab.backbones.attention import Attention, Context, Mask
+from arlab.backbones.backbone import Backbone
+from arlab.backbones.cache import Cache
+from arlab.backbones.feed_forward import FeedForward, GatedMLP
+from arlab.backbones.modulation import Modulated, Modulation, NoModulation, Shift
+from arlab.backbones.norms import Norm, RMSNorm
+from arlab.backbones.places import Places
+from arlab.backbones.rotary import AxialRotary, Rotary
+from arlab.orderings.step import Layout, Slots
+
+
+class Transformer(Backbone):
+    """Pre-norm blocks h += gate · branch(norm(h) · (1 + scale) + shift), attention then feed-forward.
+
+    The defaults are LlamaGen's: RMSNorm, SwiGLU, rotary positions that erase condition slots, no biases. Way 0 leaves
+    after ``num_layers`` blocks; each further way after ``way_layers`` more, by a norm of its own (NAR).
+
+    Autoregressive Model Beats Diffusion: Llama for Scalable Image Generation (LlamaGen), arXiv 2406.06525.
+
+    Args:
+        width: D.
+        num_layers: blocks up to the first way out.
+        attention: heads, biases, query and key norm.
+        feed_forward: gated or plain.
+        norm: the norm of blocks and ways out.
+        rotary: rotary positions (``NoRotary`` for none).
+        places: learned tables added to the input.
+        modulation: how the condition reaches the blocks beside the prefix.
+        dropout: on the input, attention output and feed-forward output.
+        drop_path: probability of dropping the last block's branches, rising linearly from 0 at the first.
+        way_layers: further blocks for each further way.
+        init_std: standard deviation of initial weights.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 128,
+        num_layers: int = 4,
+        attention: Attention | None = None,
+        feed_forward: FeedForward | None = None,
+        norm: Norm | None = None,
+        rotary: Rotary | None = None,
+        places: list[Places] | None = None,
+        modulation: Modulation | None = None,
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        way_layers: int = 1,
+        init_std: float = 0.02,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.num_layers = num_layers
+        self.attention = Attention() if attention is None else attention
+        self.feed_forward = GatedMLP() if feed_forward is None else feed_forward
+        self.norm = RMSNorm() if norm is None else norm
+        self.rotary = AxialRotary() if rotary is None else rotary
+        self.places_recipes = list(places or [])
+        self.modulation_recipe = NoModulation() if modulation is None else modulation
+        self.dropout = nn.Dropout(dropout)
+        self.drop_path = drop_path
+        self.way_layers = way_layers
+        self.init_std = init_std
+
+    def bind(self, layout: Layout, num_condition: int, ways: int) -> None:
+        self.layout = layout
+        self.num_condition = num_condition
+        self.out_after = [self.num_layers + way * self.way_layers for way in range(ways)]
+        depth = self.out_after[-1]
+        rates = torch.linspace(0, self.drop_path, depth).tolist()
+        self.blocks = nn.ModuleList(_Block(self, layer, rate) for layer, rate in enumerate(rates))
+        self.norms = nn.ModuleList(self.norm.build(self.width) for _ in range(ways))
+        self.modulation = self.modulation_recipe.build(self.width, depth)
+        self.places = nn.ModuleList(p.build(self.width, layout, num_condition) for p in self.places_recipes)
+        self.apply(self._init)
+        self.modulation.reset_parameters()
+
+    def _init(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=self.init_std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        table = getattr(module, "table", None)
+        if isinstance(table, nn.Parameter):
+            nn.init.normal_(table, std=self.init_std)
+
+    def modulate(self, condition_BSD: Tensor | None) -> Modulated:
+        modulated: Modulated = self.modulation(condition_BSD)
+        return modulated
+
+    def forward(
+        self,
+        h_BSD: Tensor,
+        rows: Slots,
+        mask: Mask,
+        modulated: Modulated,
+        cache: Cache | None = None,
+    ) -> tuple[Tensor, ...]:
+        for places in self.places:
+            h_BSD = h_BSD + places(rows, self.layout)
+        h_BSD = self.dropout(h_BSD)
+        head_width = self.attention.head_width(self.width)
+        rotation = self.rotary.rotation(rows, self.layout, head_width, self.num_condition)
+        context = Context(mask, rotation, cache)
+        ways = []
+        for depth, block in enumerate(self.blocks, start=1):
+            h_BSD = block(h_BSD, context, modulated.blocks[depth - 1])
+            for way in [w for w, after in enumerate(self.out_after) if after == depth]:
+                out_BSD = self.norms[way](h_BSD)
+                if modulated.final is not None:
+                    scale, shift = modulated.final
+                    out_BSD = out_BSD * (1 + scale) + shift
+                ways.append(out_BSD)
+        return tuple(ways)
+
+
+class _Block(nn.Module):
+    def __init__(self, parent: Transformer, layer: int, drop_path: float) -> None:
+        super().__init__()
+        rate = parent.dropout.p
+        self.attention_norm = parent.norm.build(parent.width)
+        self.attention = parent.attention.build(parent.width, layer, rate)
+        self.feed_forward_norm = parent.norm.build(parent.width)
+        self.feed_forward = parent.feed_forward.build(parent.width, rate)
+        self.drop_path = drop_path
+
+    def forward(self, h_BSD: Tensor, context: Context, shifts: tuple[Shift, Shift] | None) -> Tensor:
+        if shifts is None:
+            h_BSD = h_BSD + self._drop(self.attention(self.attention_norm(h_BSD), context))
+            return h_BSD + self._drop(self.feed_forward(self.feed_forward_norm(h_BSD)))
+        first, second = shifts
+        branch_BSD = self.attention(self.attention_norm(h_BSD) * (1 + first.scale) + first.shift, context)
+        h_BSD = h_BSD + self._drop(branch_BSD * first.gate)
+        branch_BSD = self.feed_forward(self.feed_forward_norm(h_BSD) * (1 + second.scale) + second.shift)
+        return h_BSD + self._drop(branch_BSD * second.gate)
+
+    def _drop(self, branch_BSD: Tensor) -> Tensor:
+        """Drop a residual branch for whole samples (stochastic depth)."""
+        if not self.training or self.drop_path == 0:
+            return branch_BSD
+        keep_B11 = torch.rand(branch_BSD.shape[0], 1, 1, device=branch_BSD.device) >= self.drop_path
+        return branch_BSD * keep_B11 / (1 - self.drop_path)

@@ -1,0 +1,47 @@
+"""A frozen tokenizer beside a generator: used by it, but no part of its weights, optimizer or average."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arlab.configurable import Configurable
+from arlab.tokenizers.tokenizer import Tokenizer
+
+
+class FrozenTokenizer(Configurable):
+    """Holds a tokenizer outside the module tree; follows its inputs to their device.
+
+    Being no ``nn.Module`` it never enters a ``state_dict``, an optimizer or an average, and copies of the generator
+    share it.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.module = tokenizer.eval().requires_grad_(False)
+        self.layout = tokenizer.layout
+        self.space = tokenizer.space
+
+    def spec(self) -> dict[str, object]:
+        return self.module.spec()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenTokenizer:
+        return self
+
+    def on(self, device: torch.device) -> Tokenizer:
+        """The tokenizer, on this device."""
+        held = next(iter(self.module.state_dict().values()), None)
+        if held is not None and held.device != device:
+            self.module.to(device)
+        return self.module
+
+    @torch.no_grad()
+    def encode(self, image_BCHW: Tensor) -> Tensor:
+        """Images to tokens."""
+        return self.on(image_BCHW.device).encode(image_BCHW)
+
+    @torch.no_grad()
+    def decode(self, tokens: Tensor) -> Tensor:
+        """Tokens to images in [-1, 1]."""
+        return self.on(tokens.device).decode(tokens).clamp(-1, 1)

@@ -1,0 +1,217 @@
+"""The generator: one tokenizer, ordering, backbone, head and conditioner, trained together.
+
+Letters: B batch, N tokens of an image, M tokens predicted, S slots, D width, C width of a token vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks.weight_averaging import WeightAveraging
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+
+from arlab.backbones.attention import Mask
+from arlab.backbones.backbone import Backbone
+from arlab.configurable import Configurable
+from arlab.data.data import Batch, ImageData
+from arlab.data.facts import DataFacts
+from arlab.generators.averaging import average
+from arlab.generators.conditioners import ClassLabel, Condition, Conditioner
+from arlab.generators.feeding import Known, SlotEmbedding, gather, mask_for, scatter
+from arlab.generators.frozen import FrozenTokenizer
+from arlab.generators.objective import Objective, TeacherForcing
+from arlab.heads.head import Head, Hidden, Predict, Predicted
+from arlab.optimization import AdamW
+from arlab.orderings.ordering import Ordering
+from arlab.orderings.step import Layout, Slots, Step
+from arlab.rng import BatchRng, mix_seed
+from arlab.saving import KEY, header
+from arlab.tokenizers.tokenizer import Tokenizer
+
+
+class Generator(L.LightningModule, Configurable):
+    """Images -> tokens -> slots -> hidden vectors -> distributions over tokens, and back when sampling.
+
+    Args:
+        tokenizer: a tokenizer, or the run, checkpoint or experiment file it comes from. It is frozen.
+        ordering: which token is predicted when, from what.
+        backbone: the network between slots and heads.
+        head: the distribution over tokens.
+        conditioner: how the class enters.
+        objective: what is minimised; teacher forcing by default.
+        optimizer: AdamW with warm-up and decay.
+        ema_decay: decay of the average of the weights that samples and checkpoints use; 0 for none.
+        facts: facts of the data; the tokenizer's where not given.
+        seed: of the randomness in training (dropped labels, drawn orders), with the step number.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer | str,
+        ordering: Ordering,
+        backbone: Backbone,
+        head: Head,
+        conditioner: Conditioner | None = None,
+        objective: Objective | None = None,
+        optimizer: AdamW | None = None,
+        ema_decay: float = 0.999,
+        facts: DataFacts | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if isinstance(tokenizer, str):
+            tokenizer = load_tokenizer(tokenizer)
+        self.tokenizer = FrozenTokenizer(tokenizer)
+        self.ordering = ordering
+        self.backbone = backbone
+        self.head = head
+        self.conditioner = ClassLabel() if conditioner is None else conditioner
+        self.objective = TeacherForcing() if objective is None else objective
+        self.optimizer = AdamW() if optimizer is None else optimizer
+        self.ema_decay = ema_decay
+        self.facts = tokenizer.facts if facts is None else facts
+        self.seed = seed
+        # The record must hold what the path was resolved to, and must not be a second way to reach its weights.
+        self.remember("tokenizer", self.tokenizer)
+        self.remember("facts", self.facts)
+        self._masks: WeakKeyDictionary[Slots, Mask] = WeakKeyDictionary()
+        self._bind()
+
+    def _bind(self) -> None:
+        for key in ("channels", "image_size"):
+            mine, its = getattr(self.facts, key), getattr(self.tokenizer.module.facts, key)
+            if mine != its:
+                raise ValueError(f"tokenizer: made for {key} {its}, but the data has {key} {mine}")
+        width, ways = self.backbone.width, self.ordering.ways
+        self.conditioner.bind(width, self.facts)
+        self.head.bind(width, self.tokenizer.space, ways)
+        self.backbone.bind(self.layout, self.conditioner.num_slots, ways)
+        self.slot_embedding = SlotEmbedding(
+            width=width,
+            ordering=self.ordering,
+            layout=self.layout,
+            num_condition=self.conditioner.num_slots,
+            token_width=self.tokenizer.space.width,
+        )
+
+    @property
+    def layout(self) -> Layout:
+        """Where the tokens lie."""
+        return self.tokenizer.layout
+
+    # ---- one pass
+
+    def run_pass(self, fed: Slots, known: Known, condition: Condition, mask: Mask) -> tuple[Tensor, ...]:
+        """A pass without cache over these slots: one (B, S, D) tensor per way."""
+        tokenizer = self.tokenizer.on(known.tokens.device)
+        h_BSD, vector_BSD = self.slot_embedding(fed, known, condition, self.ordering, self.head, tokenizer)
+        ways: tuple[Tensor, ...] = self.backbone(h_BSD, fed, mask, self.backbone.modulate(vector_BSD))
+        return ways
+
+    def teacher_predict(self, step: Step, tokens: Tensor, condition: Condition) -> Predict:
+        """Runs the teacher-forced pass when a head asks for it."""
+
+        def predict(noisy: Tensor | None = None, time: Tensor | None = None) -> Predicted:
+            known = Known(tokens)
+            if noisy is not None and time is not None:
+                clean_BN = torch.zeros(tokens.shape[:2], device=tokens.device)
+                times_BN = scatter(clean_BN, step.read.token, time)
+                known = Known(tokens, scatter(tokens, step.read.token, noisy), times_BN)
+            ways = self.run_pass(step.feed, known, condition, self._mask(step.feed))
+            return Predicted(Hidden(ways, step.read, self.layout))
+
+        return predict
+
+    def _mask(self, fed: Slots) -> Mask:
+        if fed not in self._masks:
+            self._masks[fed] = mask_for(self.ordering, self.layout, fed, None)
+        return self._masks[fed]
+
+    # ---- training
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        rng = BatchRng(mix_seed(self.seed, self.global_step, self.global_rank), len(batch.label), self.device)
+        result = self.objective.loss(self, self.tokenizer.encode(batch.image), batch.label, rng)
+        self.log("train/loss", result.loss, prog_bar=True)
+        return result.loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: Batch, part: str) -> None:
+        """Nats per token and image, bits per dimension, where they are exact; else the training loss."""
+        size = len(batch.label)
+        tokens = self.tokenizer.encode(batch.image)
+        log_prob_BM = self.log_prob(tokens, batch.label)
+        if log_prob_BM is None:
+            rng = BatchRng(mix_seed(self.seed, int(batch.row[0]), 1), size, self.device)
+            result = self.objective.loss(self, tokens, batch.label, rng)
+            self.log(f"{part}/loss", result.loss, batch_size=size, prog_bar=True)
+            return
+        nats_per_token = -log_prob_BM.mean()
+        nats_per_image = -log_prob_BM.sum(-1).mean()
+        figures = {"nats_per_token": nats_per_token, "nats_per_image": nats_per_image}
+        bits_per_dim = self.tokenizer.module.bits_per_dim(float(nats_per_image))
+        if bits_per_dim is not None:
+            figures["bits_per_dim"] = torch.tensor(bits_per_dim)
+        self.log_dict({f"{part}/{name}": value for name, value in figures.items()}, batch_size=size)
+        self.log(f"{part}/loss", nats_per_token, batch_size=size, prog_bar=True)
+
+    @torch.no_grad()
+    def log_prob(self, tokens: Tensor, label: Tensor) -> Tensor | None:
+        """Exact log-likelihood of each token in nats, (B, N); None where ordering or head have no exact one."""
+        if not self.ordering.exact:
+            return None
+        condition = self.conditioner(label)
+        step = self.ordering.teacher(self.layout, condition.prefix, BatchRng(0, len(label)), tokens.device)
+        target = gather(tokens, step.read.token)
+        return self.head.log_prob(self.teacher_predict(step, tokens, condition), step, target)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        return self.optimizer.build(self, int(self.trainer.estimated_stepping_batches))
+
+    def configure_callbacks(self) -> list[Callback]:
+        return [WeightAveraging(multi_avg_fn=average(self.ema_decay))] if self.ema_decay else []
+
+    def setup(self, stage: str) -> None:
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, ImageData):
+            contradiction = self.facts.contradiction(data.facts)
+            if contradiction:
+                raise ValueError(f"data: the model was made for other data; {contradiction} ({data.facts.source})")
+
+    # ---- checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        data = getattr(self._trainer, "datamodule", None) if self._trainer is not None else None
+        entry = header(self, data if isinstance(data, Configurable) else None)
+        entry["tokenizer"] = {"state_dict": self.tokenizer.module.state_dict()}
+        checkpoint[KEY] = entry
+
+    def adopt(self, checkpoint: Mapping[str, Any]) -> None:
+        """Give the frozen tokenizer the weights that lie beside the generator's."""
+        self.tokenizer.module.load_state_dict(checkpoint[KEY]["tokenizer"]["state_dict"])
+
+
+def load_tokenizer(path: str) -> Tokenizer:
+    """The tokenizer of a run folder or checkpoint.
+
+    Raises:
+        ValueError: there is none; experiment files are run by ``arlab fit`` before it builds a generator.
+    """
+    from arlab.runs import load_model
+
+    if Path(path).suffix in (".yaml", ".yml"):
+        raise ValueError(f"tokenizer: {path} is an experiment; run `arlab fit --config {path}` and name its run")
+    return load_model(path, Tokenizer)

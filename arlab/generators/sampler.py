@@ -1,0 +1,234 @@
+"""The only decoding loop, for every ordering and head: feed a step's slots, draw what it reads, write, next.
+
+Letters: B batch, N tokens of an image, M tokens drawn in a step, S slots, P condition slots.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from arlab.backbones.cache import Cache
+from arlab.configurable import Configurable
+from arlab.generators.conditioners import Condition
+from arlab.generators.feeding import Known, mask_for, scatter
+from arlab.generators.generator import Generator
+from arlab.generators.guidance import ConstantGuidance, Guidance
+from arlab.heads.head import Hidden, Predict, Predicted, Sampling
+from arlab.orderings.ordering import Drawn, Prefix
+from arlab.orderings.step import Progress, Read, Slots, Step
+from arlab.rng import Noise, SampleRng, mix_seed
+
+Draw = Callable[[Predict, Step], Drawn]
+
+
+@dataclass(frozen=True)
+class Partial:
+    """What is known after a step.
+
+    Attributes:
+        progress: how far decoding has come.
+        tokens: (B, N) or (B, N, C).
+        known: (B, N) bool.
+        preview: makes an image of it, (B, C, H, W) in [-1, 1].
+    """
+
+    progress: Progress
+    tokens: Tensor
+    known: Tensor
+    preview: Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Generated images, their tokens, and what they were asked to be.
+
+    Attributes:
+        images: (B, C, H, W) float32 in [-1, 1].
+        tokens: (B, N) or (B, N, C).
+        labels: (B,).
+    """
+
+    images: Tensor
+    tokens: Tensor
+    labels: Tensor
+
+
+class Sampler(Configurable):
+    """Draws images from a generator.
+
+    Args:
+        guidance: the guidance scale of each step.
+        temperature: divides logits, scales noise; 0 takes the most likely token.
+        top_k: draw among this many most likely tokens; 0 = all.
+        top_p: of those, the fewest whose probabilities sum to at least this; 1 = all.
+        use_cache: keep keys and values between steps; without, every step runs over all slots so far.
+    """
+
+    def __init__(
+        self,
+        *,
+        guidance: Guidance | None = None,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        use_cache: bool = True,
+    ) -> None:
+        self.guidance = ConstantGuidance() if guidance is None else guidance
+        self.sampling = Sampling(temperature, top_k, top_p)
+        self.use_cache = use_cache
+
+    def sample(
+        self,
+        generator: Generator,
+        labels: Tensor,
+        *,
+        seeds: Sequence[int],
+        on_step: Callable[[Partial], None] | None = None,
+    ) -> Samples:
+        """One image per label; image i depends on its label and ``seeds[i]`` alone, not on the batch.
+
+        Args:
+            generator: the model.
+            labels: (B,) classes.
+            seeds: one per image.
+            on_step: called after each step with what is known so far.
+        """
+        labels = labels.to(generator.device)
+        noise = Noise(seeds, generator.layout.num_tokens, generator.device)
+
+        def draw(predict: Predict, step: Step) -> Drawn:
+            assert step.progress is not None
+            scale = self.guidance.scale(step.progress)
+            return generator.head.draw(predict, step, scale, self.sampling, noise)
+
+        tokens = None
+        training = generator.training
+        generator.eval()
+        try:
+            for partial in self.decode(generator, labels, seeds=seeds, draw=draw):
+                tokens = partial.tokens
+                if on_step is not None:
+                    on_step(partial)
+        finally:
+            generator.train(training)
+        assert tokens is not None, "an ordering without steps"
+        return Samples(generator.tokenizer.decode(tokens).float(), tokens, labels)
+
+    @torch.no_grad()
+    def decode(self, generator: Generator, labels: Tensor, *, seeds: Sequence[int], draw: Draw) -> Iterator[Partial]:
+        """The decoding loop with any way of drawing (a head's, or the truth when a test drives it)."""
+        batch, device, layout = len(labels), labels.device, generator.layout
+        guided = self.guidance.active
+        both = torch.cat((labels, generator.conditioner.null(labels))) if guided else labels
+        run = _Run(self, generator, generator.conditioner(both), batch, guided)
+        space = generator.tokenizer.space
+        empty = torch.zeros(batch, layout.num_tokens, dtype=torch.long, device=device)
+        tokens = empty if space.discrete else empty[..., None].expand(-1, -1, space.width).float()
+        known_BN = torch.zeros_like(empty, dtype=torch.bool)
+
+        rng = SampleRng([mix_seed(seed, 0) for seed in seeds])
+        plan = generator.ordering.plan(layout, run.prefix, rng, device)
+        drawn: Drawn | None = None
+        while True:
+            try:
+                step = plan.send(drawn)
+            except StopIteration:
+                return
+            token_BM = step.read.token.expand(batch, -1)
+            predict = _StepPredict(run, step, tokens)
+            drawn = draw(predict, step)
+            predict.finish()
+            tokens = scatter(tokens, token_BM, drawn.tokens.to(tokens.dtype))
+            known_BN = known_BN.scatter(1, token_BM, True)
+            if step.progress is not None:
+                preview = generator.tokenizer.on(device).preview
+                yield Partial(step.progress, tokens, known_BN, functools.partial(preview, tokens, known_BN))
+
+
+class _Run:
+    """One decoding run: the condition, and the cache or the rows kept so far."""
+
+    def __init__(self, sampler: Sampler, generator: Generator, condition: Condition, batch: int, guided: bool) -> None:
+        self.generator = generator
+        self.condition = condition
+        self.guided = guided
+        valid = condition.valid
+        self.prefix = Prefix(condition.slots.shape[1], None if valid is None else valid[:batch])
+        # With times the condition differs from call to call; without, it is worked out once per run.
+        timeless = generator.slot_embedding.time is None
+        self.modulated = generator.backbone.modulate(condition.vector[:, None]) if timeless else None
+        self.cache = Cache(self.prefix.length + generator.layout.num_tokens) if sampler.use_cache else None
+        self.kept: Slots | None = None
+
+    def feed(self, fed: Slots, known: Known) -> tuple[Tensor, ...]:
+        """Hidden vectors of the rows fed, one tensor per way; rows that stay are kept."""
+        if self.cache is not None:
+            ways = self._pass(fed, known, self.cache.rows())
+            self.cache.commit(fed)
+            return ways
+        history = self.kept
+        everything = fed if history is None else Slots.cat([history, fed])
+        ways = self._pass(everything, known, None)
+        staying = fed if fed.staying is None else fed.select(fed.staying)
+        self.kept = staying if history is None else Slots.cat([history, staying])
+        return ways if history is None else tuple(way[:, len(history) :] for way in ways)
+
+    def _pass(self, fed: Slots, known: Known, cached: Slots | None) -> tuple[Tensor, ...]:
+        generator = self.generator
+        tokenizer = generator.tokenizer.on(known.tokens.device)
+        h_BSD, vector_BSD = generator.slot_embedding(
+            fed, known, self.condition, generator.ordering, generator.head, tokenizer
+        )
+        mask = mask_for(generator.ordering, generator.layout, fed, cached)
+        modulated = self.modulated or generator.backbone.modulate(vector_BSD)
+        ways: tuple[Tensor, ...] = generator.backbone(h_BSD, fed, mask, modulated, self.cache)
+        return ways
+
+
+class _StepPredict:
+    """Runs the backbone on one step, as often as the head asks; after the first call only on what does not stay."""
+
+    def __init__(self, run: _Run, step: Step, tokens: Tensor) -> None:
+        self.run = run
+        self.tokens = tokens
+        self.both = torch.arange(len(tokens), device=tokens.device).repeat(2 if run.guided else 1)
+        self.fed = step.feed.samples(self.both) if run.guided else step.feed
+        self.read = step.read
+        self.calls = 0
+
+    def __call__(self, noisy: Tensor | None = None, time: Tensor | None = None) -> Predicted:
+        if self.calls == 1:
+            self._leave_out_kept()
+        self.calls += 1
+        known = Known(self.tokens[self.both])
+        if noisy is not None and time is not None:
+            clean_BN = torch.zeros(self.tokens.shape[:2], device=time.device)
+            noisy_BNC = scatter(self.tokens, self.read.token, noisy)
+            time_BN = scatter(clean_BN, self.read.token, time)
+            known = Known(known.tokens, noisy_BNC[self.both], time_BN[self.both])
+        ways = self.run.feed(self.fed, known)
+        layout = self.run.generator.layout
+        if not self.run.guided:
+            return Predicted(Hidden(ways, self.read, layout))
+        halves = [way.chunk(2) for way in ways]
+        conditional, free = (tuple(half[i] for half in halves) for i in (0, 1))
+        return Predicted(Hidden(conditional, self.read, layout), Hidden(free, self.read, layout))
+
+    def finish(self) -> None:
+        """See that the step's slots were fed, whatever the draw did."""
+        if self.calls == 0:
+            self()
+
+    def _leave_out_kept(self) -> None:
+        leaving = (~self.fed.keep).nonzero()[:, 0]
+        place = torch.full_like(self.fed.kind, -1)
+        place[leaving] = torch.arange(len(leaving), device=leaving.device)
+        slot = place[self.read.slot]
+        if bool((slot < 0).any()):
+            raise ValueError("a head looks twice at a step whose predicting slots stay in the cache; see Slots.keep")
+        self.fed, self.read = self.fed.select(leaving), Read(self.read.token, slot, self.read.way, self.read.weight)

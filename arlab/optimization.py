@@ -1,0 +1,81 @@
+"""AdamW with warm-up, and weight decay on the right parameters only."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import nn
+
+from arlab.configurable import Configurable
+
+
+class AdamW(Configurable):
+    """AdamW; the learning rate rises linearly over the warm-up, then follows half a cosine down to a fraction.
+
+    lr(step) = learning_rate · min(1, (step + 1) / warmup) · (f + (1 - f) (1 + cos(π · progress)) / 2)
+
+    Matrices decay; biases, norms, scales, place tables and learned vectors do not.
+
+    Decoupled Weight Decay Regularization, arXiv 1711.05101.
+
+    Args:
+        learning_rate: the peak.
+        weight_decay: λ, per unit of learning rate.
+        betas: decay of the two moments.
+        warmup_steps: steps of linear warm-up; 0 for none.
+        final_fraction: the learning rate at the last step over the peak; 1 keeps it constant.
+    """
+
+    def __init__(
+        self,
+        *,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.05,
+        betas: tuple[float, float] = (0.9, 0.95),
+        warmup_steps: int = 50,
+        final_fraction: float = 0.1,
+    ) -> None:
+        if learning_rate <= 0:
+            raise ValueError(f"optimizer.learning_rate: must be positive, got {learning_rate}")
+        if not 0 <= final_fraction <= 1:
+            raise ValueError(f"optimizer.final_fraction: must be in [0, 1], got {final_fraction}")
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.betas = betas
+        self.warmup_steps = warmup_steps
+        self.final_fraction = final_fraction
+
+    def build(self, module: nn.Module, total_steps: int) -> OptimizerLRSchedulerConfig:
+        """Optimizer and per-step schedule for the trainable parameters of a module."""
+        decayed, kept = split_by_decay(module)
+        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+        on_gpu = any(parameter.is_cuda for parameter in decayed + kept)
+        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=self.betas, fused=on_gpu or None)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.factor(step, total_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def factor(self, step: int, total_steps: int) -> float:
+        """The learning rate at a step over the peak."""
+        warmup = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        span = max(1, total_steps - self.warmup_steps)
+        progress = min(1.0, max(0.0, (step - self.warmup_steps) / span))
+        return warmup * (self.final_fraction + (1 - self.final_fraction) * (1 + math.cos(math.pi * progress)) / 2)
+
+
+def split_by_decay(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Trainable parameters that decay (two or more dimensions) and those that do not.
+
+    A module whose class says ``no_weight_decay = True`` exempts the parameters it holds itself.
+    """
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
+    seen: set[int] = set()
+    for part in module.modules():
+        exempt = bool(getattr(part, "no_weight_decay", False))
+        for parameter in part.parameters(recurse=False):
+            if parameter.requires_grad and id(parameter) not in seen:
+                seen.add(id(parameter))
+                (kept if exempt or parameter.dim() < 2 else decayed).append(parameter)
+    return decayed, kept

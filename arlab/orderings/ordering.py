@@ -1,0 +1,170 @@
+"""The contract of an ordering: which token is predicted when, from what, and who may see whom.
+
+Letters: B batch, N tokens, S slots, M tokens predicted, Q query rows, K key rows, C width of a token vector.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from arlab.configurable import Configurable
+from arlab.orderings.step import Kind, Layout, Slots, Step
+from arlab.rng import Rng
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The condition slots a conditioner offers.
+
+    Attributes:
+        length: P, how many.
+        valid: (B, P) False where a slot is padding; or None.
+    """
+
+    length: int
+    valid: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What the head drew in a step, sent back to an ordering that chooses by it.
+
+    Attributes:
+        tokens: (B, M) indices or (B, M, C) vectors.
+        log_prob: (B, M) log-probability of what was drawn, in nats; or None where the head has none.
+    """
+
+    tokens: Tensor
+    log_prob: Tensor | None = None
+
+
+class Visibility(Enum):
+    """What an ordering promises about its rule, so that attention need not build a mask where none is needed."""
+
+    CAUSAL = "a slot sees itself and every slot fed before it"
+    BY_STEP = "a slot sees every slot of its own step and all that earlier steps kept"
+    RULE = "only the rule tells"
+
+
+class Canvas(Protocol):
+    """What a tokenizer of several levels offers: the levels below ``level`` put back on one map."""
+
+    def __call__(self, tokens: Tensor, level: int) -> Tensor:
+        """Tokens (B, N) to a map (B, C, *finest)."""
+
+
+class Ordering(Configurable, ABC):
+    """Decides which token is predicted when, from what, and who may see whom.
+
+    A concrete ordering yields one ``Step`` per decoding step. The teacher-forced pass is the same steps laid end to
+    end, unless ``training`` says otherwise.
+    """
+
+    static: bool = True
+    """Whether the steps depend on the layout alone (then they are made once and kept)."""
+    carries: frozenset[Kind] = frozenset({Kind.COND, Kind.TOKEN})
+    """Every kind of slot that ``steps`` or ``training`` may feed."""
+    ways: int = 1
+    """How many outputs of the backbone it reads (directions)."""
+    exact: bool = True
+    """Whether the teacher-forced pass factorises p(tokens), so that its log-probabilities sum to a likelihood."""
+    directions: tuple[tuple[int, ...], ...] | None = None
+    """For each way, target place minus place of the slot read; None where that is not constant."""
+
+    @abstractmethod
+    def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Generator[Step, Drawn | None, None]:
+        """The decoding steps; after each the decoding loop sends back what was drawn."""
+
+    def training(self, layout: Layout, prefix: Prefix, rng: Rng) -> Step:
+        """The teacher-forced pass."""
+        return Step.cat(list(self.steps(layout, prefix, rng)))
+
+    def num_learned(self, layout: Layout, prefix: Prefix) -> int:
+        """How many learned vectors its slots refer to."""
+        return 0
+
+    def visibility(self, layout: Layout) -> Visibility:
+        """The promise about ``see`` on this layout; tested against it."""
+        return Visibility.BY_STEP
+
+    def see(self, query: Slots, key: Slots) -> Tensor:
+        """[Q, K] bool: which key rows a query row may attend to; a rule over slot columns."""
+        return by_step(query, key)
+
+    def compute(self, tokens: Tensor, source: Tensor, layout: Layout, canvas: Canvas) -> Tensor:
+        """What COMPUTED slots carry, (B, S, C): a pure function of the tokens known before their step.
+
+        Args:
+            tokens: (B, N) or (B, N, C); those not known yet hold anything.
+            source: [S] as the ordering wrote it.
+            layout: where the tokens lie.
+            canvas: the tokenizer's.
+        """
+        raise TypeError(f"{type(self).__name__} feeds no computed slots")
+
+    def plan(
+        self, layout: Layout, prefix: Prefix, rng: Rng, device: torch.device
+    ) -> Generator[Step, Drawn | None, None]:
+        """``steps`` on a device, made once per layout where they are static."""
+        if self.static and prefix.valid is None:
+            kept = self.__dict__.setdefault("_plans", {})
+            if (layout, prefix.length, device) not in kept:
+                steps = tuple(step.to(device) for step in self.steps(layout, prefix, rng))
+                kept[layout, prefix.length, device] = steps
+            for step in kept[layout, prefix.length, device]:
+                yield step
+            return
+        plan, drawn = self.steps(layout, prefix, rng), None
+        while True:
+            try:
+                step = plan.send(drawn)
+            except StopIteration:
+                return
+            drawn = yield step.to(device)
+
+    def teacher(self, layout: Layout, prefix: Prefix, rng: Rng, device: torch.device) -> Step:
+        """``training`` on a device, made once per layout where it is static."""
+        if not self.static or prefix.valid is not None:
+            return self.training(layout, prefix, rng).to(device)
+        kept = self.__dict__.setdefault("_teachers", {})
+        if (layout, prefix.length, device) not in kept:
+            kept[layout, prefix.length, device] = self.training(layout, prefix, rng).to(device)
+        step = kept[layout, prefix.length, device]
+        assert isinstance(step, Step)
+        return step
+
+
+def by_step(query: Slots, key: Slots) -> Tensor:
+    """A slot sees its own step and what was kept of earlier ones."""
+    earlier_QK = key.step[None, :] < query.step[:, None]
+    return (earlier_QK & key.keep[None, :]) | (key.step[None, :] == query.step[:, None])
+
+
+def causal(query: Slots, key: Slots) -> Tensor:
+    """A slot sees itself and what was fed before it (of earlier steps, what was kept)."""
+    return by_step(query, key) & (
+        (key.step[None, :] < query.step[:, None]) | (key.order[None, :] <= query.order[:, None])
+    )
+
+
+def condition_slots(prefix: Prefix, count: int | None = None) -> Slots:
+    """The first ``count`` (default: all) condition slots, standing nowhere, in step 0."""
+    number = prefix.length if count is None else count
+    index = torch.arange(number)
+    zero = torch.zeros_like(index)
+    valid = None if prefix.valid is None else prefix.valid[:, :number]
+    return Slots(zero + Kind.COND, index, zero - 1, zero, index, torch.ones_like(index, dtype=torch.bool), valid=valid)
+
+
+def slots(kind: Kind, source: Tensor, at: Tensor, step: int, *, first: int = 0, keep: bool = True) -> Slots:
+    """Slots of one kind fed in one step, ranked from ``first``."""
+    order = torch.arange(first, first + source.shape[-1])
+    kept = torch.full(order.shape, keep)
+    return Slots(torch.full_like(order, kind), source, at, torch.full_like(order, step), order, kept)

@@ -1,0 +1,71 @@
+"""The one-method face of an ordering: orders of a single grid, given as groups of tokens."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Generator
+
+import torch
+from torch import Tensor
+
+from arlab.orderings.ordering import Drawn, Ordering, Prefix, Visibility, by_step, causal, condition_slots, slots
+from arlab.orderings.step import Kind, Layout, Progress, Read, Slots, Step
+from arlab.rng import Rng
+
+
+class Traversal(Ordering):
+    """Visits the tokens of one grid group by group; a subclass only says which tokens form each group.
+
+    Groups of one token are next-token prediction: a slot carries the token visited last and predicts the next.
+    Larger groups are predicted in parallel: a learned query stands on the place of each token of the group, sees all
+    tokens known so far and its fellow queries, and leaves the sequence once its token is drawn.
+
+        class Spiral(Traversal):
+            def groups(self, grid):                # (H, W) -> [tensor([7]), tensor([8]), ...], a partition of H * W
+                ...
+    """
+
+    carries = frozenset({Kind.COND, Kind.TOKEN, Kind.LEARNED})
+
+    @abstractmethod
+    def groups(self, grid: tuple[int, ...]) -> list[Tensor]:
+        """One index tensor per step, together a partition of the grid's cells (row-major indices)."""
+
+    def num_learned(self, layout: Layout, prefix: Prefix) -> int:
+        return 1 if prefix.length == 0 or self._parallel(layout) else 0
+
+    def visibility(self, layout: Layout) -> Visibility:
+        return Visibility.RULE if self._parallel(layout) else Visibility.CAUSAL
+
+    def see(self, query: Slots, key: Slots) -> Tensor:
+        """Causal, but a query sees all queries of its step."""
+        return causal(query, key) | (by_step(query, key) & (query.kind == Kind.LEARNED)[:, None])
+
+    def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Generator[Step, Drawn | None, None]:
+        groups = self._groups(layout)
+        parallel = self._parallel(layout)
+        known = 0
+        for number, group in enumerate(groups):
+            if number == 0:
+                nowhere = torch.tensor([-1])
+                start = slots(Kind.LEARNED, torch.tensor([0]), nowhere, 0)
+                fed = condition_slots(prefix) if prefix.length else start
+            else:
+                fed = slots(Kind.TOKEN, groups[number - 1], groups[number - 1], number)
+            if parallel:
+                query = slots(Kind.LEARNED, torch.zeros_like(group), group, number, first=len(fed), keep=False)
+                read = Read.own(group, torch.arange(len(fed), len(fed) + len(group)))
+                fed = Slots.cat([fed, query])
+            else:
+                read = Read.own(group, torch.tensor([len(fed) - 1]))
+            progress = Progress(number, len(groups), known, known + len(group), layout.num_tokens)
+            yield Step(fed, read, progress)
+            known += len(group)
+
+    def _groups(self, layout: Layout) -> list[Tensor]:
+        if len(layout.shapes) != 1:
+            raise ValueError(f"ordering: {type(self).__name__} walks a single grid, the tokenizer has {layout.shapes}")
+        return self.groups(layout.shapes[0])
+
+    def _parallel(self, layout: Layout) -> bool:
+        return any(len(group) > 1 for group in self._groups(layout))

@@ -1,0 +1,76 @@
+"""What arlab writes into a checkpoint beside Lightning's own entries, and how a model is rebuilt from it.
+
+A checkpoint is self-contained: ``arlab.model`` is the model's spec, and a generator's frozen tokenizer lies under
+``arlab.tokenizer``, outside the model's ``state_dict``. Everything loads with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import lightning as L
+import torch
+
+import arlab
+from arlab.configurable import Configurable, from_spec, to_plain
+
+FORMAT = 1
+KEY = "arlab"
+_M = TypeVar("_M", bound=L.LightningModule)
+
+
+def header(model: Configurable, data: Configurable | None) -> dict[str, object]:
+    """The entry written under ``arlab``."""
+    return {
+        "format": FORMAT,
+        "version": arlab.__version__,
+        "model": model.spec(),
+        "data": None if data is None else data.spec(),
+        "facts": to_plain(getattr(model, "facts", None)),
+    }
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """A checkpoint as plain data and tensors, on the CPU.
+
+    Raises:
+        ValueError: the file is missing, broken, not arlab's, from a newer format, or needs more than weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such checkpoint")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path}: refused, it holds more than weights and plain data") from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError) as error:
+        raise ValueError(f"{path}: not a readable checkpoint (cut off or damaged?)") from error
+    if not isinstance(checkpoint, dict) or KEY not in checkpoint:
+        raise ValueError(f"{path}: not written by arlab")
+    if checkpoint[KEY]["format"] > FORMAT:
+        raise ValueError(
+            f"{path}: written in format {checkpoint[KEY]['format']} by arlab {checkpoint[KEY]['version']}, "
+            f"this arlab {arlab.__version__} reads up to {FORMAT}"
+        )
+    return checkpoint
+
+
+def rebuild(checkpoint: Mapping[str, Any], expected: type[_M]) -> _M:
+    """The model a checkpoint was written by, in evaluation mode; EMA weights where there are any.
+
+    Raises:
+        ValueError: it is another kind of model, or its weights do not fit.
+    """
+    model = from_spec(cast("Mapping[str, object]", checkpoint[KEY]["model"]), expected)
+    adopt = getattr(model, "adopt", None)
+    if adopt is not None:
+        adopt(checkpoint)
+    try:
+        model.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise ValueError(f"weights do not fit the model they were saved with: {error}") from error
+    return model.eval()

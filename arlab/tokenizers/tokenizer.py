@@ -1,0 +1,74 @@
+"""The contract of a tokenizer: images to tokens and back.
+
+Letters: B batch, C image channels or token vector width, H and W image sides, N tokens of an image.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import lightning as L
+from torch import Tensor
+from torch.nn import functional as F
+
+from arlab.configurable import Configurable
+from arlab.data.facts import DataFacts
+from arlab.orderings.step import Layout
+from arlab.tokens import TokenSpace
+
+
+class Tokenizer(L.LightningModule, Configurable, ABC):
+    """Images (B, C, H, W) in [-1, 1] to tokens, (B, N) indices or (B, N, C) vectors, and back.
+
+    Trained by ``arlab fit`` like everything else; frozen inside a generator.
+    """
+
+    facts: DataFacts
+    """The data it was made for."""
+    layout: Layout
+    """Where its tokens lie."""
+    space: TokenSpace
+    """The values its tokens take."""
+
+    @abstractmethod
+    def encode(self, image_BCHW: Tensor) -> Tensor:
+        """Images to tokens."""
+
+    @abstractmethod
+    def decode(self, tokens: Tensor) -> Tensor:
+        """Tokens to images in [-1, 1]."""
+
+    @abstractmethod
+    def vectors(self, tokens: Tensor) -> Tensor:
+        """The vector of each token, (B, N, C): the codebook's, or the token itself."""
+
+    def canvas(self, tokens: Tensor, level: int) -> Tensor:
+        """The levels below ``level`` put back on one map (B, C, *finest).
+
+        Raises:
+            TypeError: this tokenizer has a single level, so nothing lies below one.
+        """
+        raise TypeError(f"{type(self).__name__} has one level; next-scale and next-frequency need a pyramid of them")
+
+    def preview(self, tokens: Tensor, known_BN: Tensor) -> Tensor:
+        """An image of the tokens known so far, (B, C, H, W); mid-gray where nothing is known yet."""
+        image_BCHW = self.decode(tokens.where(known_BN.reshape(*known_BN.shape, *(1,) * (tokens.dim() - 2)), 0))
+        if len(self.layout.shapes) > 1 or self.layout.num_axes != 2:
+            return image_BCHW
+        known_B1hw = known_BN.reshape(-1, 1, *self.layout.shapes[0]).to(image_BCHW.dtype)
+        return image_BCHW * F.interpolate(known_B1hw, image_BCHW.shape[-2:], mode="nearest")
+
+    def bits_per_dim(self, nats_per_image: float) -> float | None:
+        """Exact bits per dimension of the 8-bit image; None where tokens do not determine the image's likelihood."""
+        return None
+
+
+def required_facts(facts: DataFacts | None) -> DataFacts:
+    """The facts a constructor was given.
+
+    Raises:
+        ValueError: none were given.
+    """
+    if facts is None:
+        raise ValueError("facts: missing; pass the data module's facts, e.g. facts=FashionMNIST().facts")
+    return facts
