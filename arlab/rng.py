@@ -64,10 +64,10 @@ class SampleRng(Rng):
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def uniform(self, *shape: int) -> Tensor:
-        return torch.stack([torch.rand(*shape, generator=g) for g in self._generators]).to(self._device)
+        return torch.stack([torch.rand(shape, generator=g) for g in self._generators]).to(self._device)
 
     def normal(self, *shape: int) -> Tensor:
-        return torch.stack([torch.randn(*shape, generator=g) for g in self._generators]).to(self._device)
+        return torch.stack([torch.randn(shape, generator=g) for g in self._generators]).to(self._device)
 
 
 class Noise:

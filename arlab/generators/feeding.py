@@ -61,7 +61,7 @@ class SlotEmbedding(nn.Module):
         super().__init__()
         self.width = width
         num_learned = ordering.num_learned(layout, Prefix(num_condition))
-        self.learned_RD = nn.Parameter(torch.randn(num_learned, width) * init_std)
+        self.learned_RD = nn.Parameter(torch.randn(num_learned, width) * init_std) if num_learned else None
         self.computed = nn.Linear(token_width, width) if Kind.COMPUTED in ordering.carries else None
         self.time = _TimeEmbedding(width) if Kind.NOISY in ordering.carries else None
 
@@ -79,6 +79,7 @@ class SlotEmbedding(nn.Module):
             elif kind is Kind.TOKEN:
                 part_BSD = head.embed(gather(known.tokens, source))
             elif kind is Kind.LEARNED:
+                assert self.learned_RD is not None, "the ordering did not say that it feeds learned slots"
                 part_BSD = self.learned_RD[source].expand(batch, -1, -1)
             elif kind is Kind.COMPUTED:
                 assert self.computed is not None, "the ordering did not say that it feeds computed slots"
@@ -106,7 +107,7 @@ class SlotEmbedding(nn.Module):
         return embedded
 
     def extra_repr(self) -> str:
-        return f"learned={self.learned_RD.shape[0]}"
+        return f"learned={0 if self.learned_RD is None else len(self.learned_RD)}"
 
 
 class _TimeEmbedding(nn.Module):
@@ -144,7 +145,8 @@ def mask_for(ordering: Ordering, layout: Layout, fed: Slots, kept: Slots | None)
     promise = ordering.visibility(layout)
     padded = fed.valid is not None or (kept is not None and kept.valid is not None)
     if not padded and promise is Visibility.CAUSAL:
-        if kept is None:
+        # Rows that do not stay are hidden from later steps, which plain causality does not know.
+        if kept is None and (fed.staying is None or fed.one_step):
             return Mask(causal=len(fed) > 1)
         if len(fed) == 1:
             return Mask()

@@ -30,7 +30,7 @@ from arlab.generators.objective import Objective, TeacherForcing
 from arlab.heads.head import Head, Hidden, Predict, Predicted
 from arlab.optimization import AdamW
 from arlab.orderings.ordering import Ordering
-from arlab.orderings.step import Layout, Slots, Step
+from arlab.orderings.step import Kind, Layout, Slots, Step
 from arlab.rng import BatchRng, mix_seed
 from arlab.saving import KEY, header
 from arlab.tokenizers.tokenizer import Tokenizer
@@ -92,7 +92,8 @@ class Generator(L.LightningModule, Configurable):
                 raise ValueError(f"tokenizer: made for {key} {its}, but the data has {key} {mine}")
         width, ways = self.backbone.width, self.ordering.ways
         self.conditioner.bind(width, self.facts)
-        self.head.bind(width, self.tokenizer.space, ways)
+        embeds = bool(self.ordering.carries & {Kind.TOKEN, Kind.NOISY})
+        self.head.bind(width, self.tokenizer.space, ways, embeds=embeds)
         self.backbone.bind(self.layout, self.conditioner.num_slots, ways)
         self.slot_embedding = SlotEmbedding(
             width=width,

@@ -23,29 +23,42 @@ class DiscreteHead(Head):
 
     Args:
         label_smoothing: mass spread evenly over the codebook in the training loss (the reported nats are without).
+        bias: whether the outputs have biases (VAR's has).
         zero_init: start the first way's output at zero, that is from a uniform distribution.
         init_std: standard deviation of other initial weights.
     """
 
-    def __init__(self, *, label_smoothing: float = 0.0, zero_init: bool = True, init_std: float = 0.02) -> None:
+    def __init__(
+        self,
+        *,
+        label_smoothing: float = 0.0,
+        bias: bool = False,
+        zero_init: bool = True,
+        init_std: float = 0.02,
+    ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"head.label_smoothing: must be in [0, 1), got {label_smoothing}")
         self.label_smoothing = label_smoothing
+        self.bias = bias
         self.zero_init = zero_init
         self.init_std = init_std
 
-    def bind(self, width: int, space: TokenSpace, ways: int) -> None:
+    def bind(self, width: int, space: TokenSpace, ways: int, *, embeds: bool) -> None:
         if space.codebook_size is None:
             raise ValueError("head: DiscreteHead needs a tokenizer with a codebook, this one's tokens are continuous")
-        self.embedding = nn.Embedding(space.codebook_size, width)
-        self.outputs = nn.ModuleList(nn.Linear(width, space.codebook_size, bias=False) for _ in range(ways))
-        nn.init.normal_(self.embedding.weight, std=self.init_std)
+        self.embedding = nn.Embedding(space.codebook_size, width) if embeds else None
+        self.outputs = nn.ModuleList(nn.Linear(width, space.codebook_size, bias=self.bias) for _ in range(ways))
+        if self.embedding is not None:
+            nn.init.normal_(self.embedding.weight, std=self.init_std)
         for way, output in enumerate(self.outputs):
             assert isinstance(output, nn.Linear)
             nn.init.normal_(output.weight, std=0.0 if self.zero_init and way == 0 else self.init_std)
+            if output.bias is not None:
+                nn.init.zeros_(output.bias)
 
     def embed(self, tokens: Tensor) -> Tensor:
+        assert self.embedding is not None, "the ordering did not say that it feeds tokens"
         h_BSD: Tensor = self.embedding(tokens)
         return h_BSD
 

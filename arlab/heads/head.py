@@ -94,8 +94,14 @@ class Head(nn.Module, Configurable, ABC):
     """A distribution over tokens; configured first, bound to width and token space later."""
 
     @abstractmethod
-    def bind(self, width: int, space: TokenSpace, ways: int) -> None:
+    def bind(self, width: int, space: TokenSpace, ways: int, *, embeds: bool) -> None:
         """Create the weights.
+
+        Args:
+            width: D.
+            space: what tokens are.
+            ways: how many outputs of the backbone there are.
+            embeds: whether any slot carries a token (next-scale feeds none).
 
         Raises:
             ValueError: the head cannot model such tokens.

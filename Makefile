@@ -1,0 +1,33 @@
+# The verbs of this repository. PYTHON may name another interpreter: make test PYTHON=.venv/bin/python
+PYTHON ?= python
+
+.PHONY: help check format test slow parity bench demo
+
+help: ## list the verbs
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+check: ## lint, format, types, spelling
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m codespell_lib arlab tests docs experiments README.md Makefile
+
+format: ## mend what the linter can
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+test: ## the default tests
+	$(PYTHON) -m pytest -m "not slow and not gpu" -n 2
+
+slow: ## the tests that take minutes
+	$(PYTHON) -m pytest -m "slow" --timeout=3600
+
+parity: ## measured differences to published implementations
+	$(PYTHON) -m tests.parity.report
+
+bench: ## training overhead and cached sampling, as ratios in one run
+	$(PYTHON) -m tests.benchmarks.training_overhead
+	$(PYTHON) -m tests.benchmarks.cached_sampling
+
+demo: ## the main job: tokenizer, generator, samples (up to 10 minutes on 2 cores)
+	$(PYTHON) -m arlab fit --config experiments/fashion/raster.yaml

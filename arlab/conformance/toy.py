@@ -1,0 +1,116 @@
+"""The smallest generator around an ordering: continuous toy tokens, random weights, every kind of slot.
+
+Letters: B batch, N tokens, M tokens predicted, C token vector width, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from arlab.backbones.attention import Attention
+from arlab.backbones.places import LearnedPlaces
+from arlab.backbones.rotary import AxialRotary, IdentityRotation
+from arlab.backbones.transformer import Transformer
+from arlab.data.facts import DataFacts
+from arlab.generators.conditioners import ClassLabel
+from arlab.generators.generator import Generator
+from arlab.heads.head import Head, Predict, Predicted, Sampling
+from arlab.orderings.ordering import Drawn, Ordering
+from arlab.orderings.step import Kind, Layout, Step
+from arlab.rng import Noise, Rng
+from arlab.tokenizers.tokenizer import Tokenizer
+from arlab.tokens import TokenSpace
+
+
+class ToyTokenizer(Tokenizer):
+    """Continuous tokens on any layout; the canvas of a level is the sum of the levels below, resized.
+
+    Args:
+        layout: where the tokens lie.
+        width: C.
+    """
+
+    def __init__(self, layout: Layout, width: int = 3) -> None:
+        super().__init__()
+        self.layout = layout
+        self.space = TokenSpace(width)
+        self.facts = DataFacts("toy", 1, (4, 4), ("a", "b", "c"))
+
+    def encode(self, image_BCHW: Tensor) -> Tensor:
+        return image_BCHW.flatten(1)[:, :1, None].expand(-1, self.layout.num_tokens, self.space.width)
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        return tokens.mean((1, 2)).reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4)
+
+    def vectors(self, tokens: Tensor) -> Tensor:
+        return tokens
+
+    def canvas(self, tokens: Tensor, level: int) -> Tensor:
+        canvas = tokens.new_zeros(len(tokens), self.space.width, *self.layout.finest)
+        for below in range(level):
+            part_BnC = tokens[:, self.layout.tokens(below)]
+            part = part_BnC.transpose(1, 2).unflatten(-1, self.layout.shapes[below])
+            canvas = canvas + F.interpolate(part, self.layout.finest, mode="nearest")
+        return canvas
+
+
+class ToyHead(Head):
+    """A linear map from hidden vectors to token vectors; with ``noised`` it is shown noised tokens and their times.
+
+    Args:
+        noised: whether the ordering feeds noised slots.
+    """
+
+    def __init__(self, *, noised: bool = False) -> None:
+        super().__init__()
+        self.noised = noised
+
+    def bind(self, width: int, space: TokenSpace, ways: int, *, embeds: bool) -> None:
+        self.space = space
+        self.input = nn.Linear(space.width, width)
+        self.outputs = nn.ModuleList(nn.Linear(width, space.width) for _ in range(ways))
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        h_BSD: Tensor = self.input(tokens)
+        return h_BSD
+
+    def values(self, predicted: Predicted) -> Tensor:
+        """(B, M, C)."""
+        return predicted.conditional.mix(list(self.outputs))
+
+    def loss(self, predict: Predict, step: Step, target: Tensor, rng: Rng) -> Tensor:
+        noise = (rng.normal(*target.shape[1:]), rng.uniform(target.shape[1])) if self.noised else ()
+        return (self.values(predict(*noise)) - target).square().mean(-1)
+
+    def draw(self, predict: Predict, step: Step, guidance_scale: float, sampling: Sampling, noise: Noise) -> Drawn:
+        normal = noise.normal(step.read.token, self.space.width)
+        if not self.noised:
+            return Drawn(self.values(predict()) + normal)
+        time_BM = torch.full(normal.shape[:2], 1.0)
+        halfway = normal - 0.5 * self.values(predict(normal, time_BM))
+        return Drawn(halfway - 0.5 * self.values(predict(halfway, 0.5 * time_BM)))
+
+
+def toy_generator(ordering: Ordering, layout: Layout, *, num_slots: int = 1, seed: int = 0) -> Generator:
+    """A two-layer generator with random weights, in evaluation mode."""
+    rng_state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    generator = Generator(
+        tokenizer=ToyTokenizer(layout),
+        ordering=ordering,
+        backbone=Transformer(
+            width=24,
+            num_layers=2,
+            attention=Attention(num_heads=2),
+            places=[LearnedPlaces()],
+            rotary=AxialRotary(nowhere=IdentityRotation()),
+            init_std=0.3,
+        ),
+        head=ToyHead(noised=Kind.NOISY in ordering.carries),
+        conditioner=ClassLabel(num_slots=num_slots, init_std=0.5),
+        ema_decay=0.0,
+    )
+    torch.set_rng_state(rng_state)
+    return generator.eval()
