@@ -6,6 +6,7 @@ Letters: B batch, C channels, H and W image sides.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import lightning as L
@@ -37,3 +38,10 @@ class ImageData(L.LightningDataModule, Configurable, ABC):
     @abstractmethod
     def facts(self) -> DataFacts:
         """Known without reading the images."""
+
+    def still(self) -> Iterator[Batch] | None:
+        """Every training image once, in order of ``Batch.row``, if its pixels are the same every epoch; else None.
+
+        A generator then tokenises them once per run instead of once per step.
+        """
+        return None

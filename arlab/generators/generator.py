@@ -82,6 +82,7 @@ class Generator(L.LightningModule, Configurable):
         # The record must hold what the path was resolved to, and must not be a second way to reach its weights.
         self.remember("tokenizer", self.tokenizer)
         self.remember("facts", self.facts)
+        self._still_tokens: Tensor | None = None
         self._masks: WeakKeyDictionary[Slots, Mask] = WeakKeyDictionary()
         self._bind()
 
@@ -140,9 +141,18 @@ class Generator(L.LightningModule, Configurable):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         rng = BatchRng(mix_seed(self.seed, self.global_step, self.global_rank), len(batch.label), self.device)
-        result = self.objective.loss(self, self.tokenizer.encode(batch.image), batch.label, rng)
+        still = self._still_tokens
+        tokens = self.tokenizer.encode(batch.image) if still is None else still[batch.row]
+        result = self.objective.loss(self, tokens, batch.label, rng)
         self.log("train/loss", result.loss, prog_bar=True)
         return result.loss
+
+    def on_fit_start(self) -> None:
+        """Tokenise images that never change once per run; always in the same batches, so that resuming is exact."""
+        data = getattr(self.trainer, "datamodule", None)
+        still = data.still() if isinstance(data, ImageData) else None
+        if still is not None:
+            self._still_tokens = torch.cat([self.tokenizer.encode(batch.image.to(self.device)) for batch in still])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(batch, "val")

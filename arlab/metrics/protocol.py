@@ -1,0 +1,47 @@
+"""The protocol a figure was measured under; figures of different protocols are not comparable."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import torch
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How images were made and measured; None where a setting does not apply (real images, no feature network).
+
+    Attributes:
+        split: the part of the data compared with.
+        num_images: how many images were measured.
+        feature_network: its name.
+        feature_hash: SHA-256 of its weights.
+        guidance_scale: 1 is none.
+        temperature: 0 takes the most likely token.
+        top_k: 0 is all tokens.
+        top_p: 1 is all tokens.
+        seed: of the first image.
+        ema: averaged weights were used.
+        dtype: of the generator's arithmetic.
+        device: the generator ran on.
+        torch_version: of both.
+    """
+
+    split: str
+    num_images: int | None = None
+    feature_network: str | None = None
+    feature_hash: str | None = None
+    guidance_scale: float | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    ema: bool | None = None
+    dtype: str | None = None
+    device: str | None = None
+    torch_version: str = str(torch.__version__)
+
+    def to_json(self) -> str:
+        """One JSON object, keys in the order above."""
+        return json.dumps(dataclasses.asdict(self), indent=2)

@@ -1,0 +1,134 @@
+"""What Lightning and arlab cost beside a bare PyTorch loop of the same model: python -m tests.benchmarks.training_overhead.
+
+Both arms train the raster generator of experiments/fashion/raster.yaml (untrained tokenizer, batch 64) on the same
+images with the same optimizer and weight average, in turns. The bare loop is what a script would do: index, forward,
+backward, step, average.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from arlab.backbones.transformer import Transformer
+from arlab.callbacks.rng_state import RngState
+from arlab.data.fashion_mnist import FashionMNIST
+from arlab.generators.averaging import average
+from arlab.generators.generator import Generator
+from arlab.heads.discrete import DiscreteHead
+from arlab.orderings.raster import Raster
+from arlab.rng import BatchRng, mix_seed
+from arlab.tokenizers.vq_tokenizer import VQTokenizer
+
+
+def build(data: FashionMNIST) -> Generator:
+    """The generator of both arms, with equal weights."""
+    torch.manual_seed(0)
+    tokenizer = VQTokenizer(facts=data.facts)
+    return Generator(tokenizer=tokenizer, ordering=Raster(), backbone=Transformer(), head=DiscreteHead())
+
+
+class StepTimes(Callback):
+    """Seconds between the beginnings of successive training steps."""
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.starts.append(time.perf_counter())
+
+    @property
+    def steps(self) -> list[float]:
+        return [after - before for before, after in zip(self.starts, self.starts[1:], strict=False)]
+
+
+def lightning_arm(data: FashionMNIST, steps: int, folder: str) -> list[float]:
+    """The Trainer with logger, progress off, RNG state and weight average, as arlab fit sets it up."""
+    times = StepTimes()
+    trainer = L.Trainer(
+        max_steps=steps,
+        accelerator="cpu",
+        logger=TensorBoardLogger(folder),
+        callbacks=[times, RngState()],
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        gradient_clip_val=1.0,
+        log_every_n_steps=50,
+    )
+    trainer.fit(build(data), datamodule=data)
+    return times.steps
+
+
+def bare_arm(data: FashionMNIST, steps: int) -> list[float]:
+    """The same model in a plain loop."""
+    generator = build(data).train()
+    averaged = [parameter.detach().clone() for parameter in generator.parameters()]
+    update = average(generator.ema_decay)
+    config = generator.optimizer.build(generator, steps)
+    optimizer, schedule = config["optimizer"], config["lr_scheduler"]["scheduler"]  # type: ignore[index,typeddict-item]
+    still = data.still()
+    assert still is not None
+    batches = list(still)
+    tokens_NN = torch.cat([generator.tokenizer.encode(batch.image) for batch in batches])
+    labels_N = torch.cat([batch.label for batch in batches])
+    times: list[float] = []
+    before = time.perf_counter()
+    for step, row in enumerate(_rows(len(labels_N), data.batch_size, steps)):
+        rng = BatchRng(mix_seed(0, step, 0), len(row))
+        loss = generator.objective.loss(generator, tokens_NN[row], labels_N[row], rng).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        update(averaged, list(generator.parameters()), step)
+        after = time.perf_counter()
+        times.append(after - before)
+        before = after
+    return times[1:]
+
+
+def _rows(count: int, batch: int, steps: int) -> Iterator[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    done = 0
+    while True:
+        for row in torch.randperm(count, generator=generator).split(batch):
+            if len(row) == batch:
+                if done == steps:
+                    return
+                done += 1
+                yield row
+
+
+def main() -> None:
+    """Print medians of both arms and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    data = FashionMNIST(batch_size=64)
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(arguments.rounds):
+            bare = statistics.median(bare_arm(data, arguments.steps))
+            ours = statistics.median(lightning_arm(FashionMNIST(batch_size=64), arguments.steps, folder))
+            ratios.append(ours / bare)
+            print(f"round {number}: bare {1000 * bare:.1f} ms, arlab {1000 * ours:.1f} ms, ratio {ratios[-1]:.3f}")
+    print(
+        f"median ratio {statistics.median(ratios):.3f} ({torch.get_num_threads()} threads, torch {torch.__version__})"
+    )
+
+
+if __name__ == "__main__":
+    main()
