@@ -209,8 +209,8 @@ LAWS: tuple[Callable[[Subject], None], ...] = (
     partition,
     no_leak,
     promise,
-    cache_equals_no_cache,
     driven_by_truth,
+    cache_equals_no_cache,
     directions,
 )
 """In the order in which an author wants to hear about them."""

@@ -138,8 +138,9 @@ class InstructedRandom(Ordering):
     static = False
     directions = ((0, 0),)
 
-    def __init__(self, *, tokens_per_step: int = 1) -> None:
+    def __init__(self, *, tokens_per_step: int = 1, counts: tuple[int, ...] = ()) -> None:
         self.tokens_per_step = tokens_per_step
+        self.counts = counts
 
     def num_learned(self, layout: Layout, prefix: Prefix) -> int:
         return 1
@@ -151,7 +152,8 @@ class InstructedRandom(Ordering):
         return causal(query, key)
 
     def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Steps:
-        groups = rng.permutation(layout.num_tokens).split(self.tokens_per_step, dim=1)
+        size = list(self.counts) or self.tokens_per_step
+        groups = rng.permutation(layout.num_tokens).split(size, dim=1)
         known = 0
         for number, group_Bn in enumerate(groups):
             parts = [condition_slots(prefix)] if number == 0 else []

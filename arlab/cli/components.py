@@ -1,0 +1,142 @@
+"""``arlab list`` and ``arlab describe``: what there is to choose from, and what it is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from arlab.cli.parser import Parser
+
+if TYPE_CHECKING:
+    from arlab.cli.catalogue import Component
+
+_WIDTH_OF_FILES = 140
+
+
+def list_components(argv: list[str]) -> int:
+    """Run ``arlab list``."""
+    parser = Parser(
+        command="list",
+        description="The components a configuration can name, by kind.",
+        examples="  arlab list\n  arlab list orderings",
+    )
+    parser.add_argument("kind", nargs="?", metavar="KIND", help="orderings, heads, tokenizers, ... (all)")
+    options = parser.read(argv)
+
+    from arlab.cli.catalogue import WITHOUT_BASE, components, kinds, of_kind
+    from arlab.discovery import discover
+
+    discover()
+    console = _console()
+    if options.kind is not None:
+        console.print(_table(of_kind(options.kind)))
+        return 0
+    everything = components()
+    counts = Table(box=None, header_style="bold")
+    counts.add_column("kind", no_wrap=True)
+    counts.add_column("number", justify="right")
+    counts.add_column("what")
+    summaries = {kind: base.summary for kind, base in kinds().items()} | WITHOUT_BASE
+    grouped = {kind: [each for each in everything if each.kind == kind] for kind in summaries}
+    for kind, members in grouped.items():
+        counts.add_row(kind, str(len(members)), Text(summaries[kind]))
+    console.print(counts)
+    for kind, members in grouped.items():
+        console.print(Text(f"\n{kind}", style="bold"))
+        console.print(_table(members))
+    return 0
+
+
+def describe(argv: list[str]) -> int:
+    """Run ``arlab describe``."""
+    parser = Parser(
+        command="describe",
+        description="What a component is, its options with types, defaults and help, its paper, and how to use it.",
+        examples="  arlab describe Raster\n  arlab describe Transformer --bibtex",
+    )
+    parser.add_argument("name", metavar="NAME", help="of a component or kind, as arlab list shows it")
+    parser.add_argument("--bibtex", action="store_true", help="print BibTeX entries of its papers and nothing else")
+    options = parser.read(argv)
+
+    from arlab.cli.catalogue import find
+    from arlab.discovery import discover
+
+    discover()
+    found = find(options.name)
+    if options.bibtex:
+        papers = [paper for component in found for paper in component.papers]
+        if not papers:
+            raise ValueError(f"{options.name}: its documentation names no paper")
+        print("\n\n".join(paper.bibtex() for paper in papers))
+        return 0
+    console = _console()
+    for component in found:
+        console.print(description(component))
+    return 0
+
+
+def description(component: Component) -> Group:
+    """Everything about a component, ready to print."""
+    from arlab.cli.catalogue import of_kind
+
+    abstract = component.base is component.cls
+    parts: list[Text | Table] = [
+        Text.assemble((component.name, "bold"), f"  {component.kind}  {component.cls.__module__}\n"),
+        Text(component.body + "\n"),
+    ]
+    if component.options:
+        parts += [Text("options", style="bold"), _options(component), Text("")]
+    if abstract:
+        parts += [Text("choices", style="bold"), _table(of_kind(component.name)), Text("")]
+    if component.places:
+        where = ", ".join(f"{owner.__name__}.{name}" for owner, name, _ in component.places)
+        parts += [Text.assemble(("goes into", "bold"), f"\n  {where}\n")]
+    if component.papers:
+        parts += [Text("paper", style="bold"), *(Text(f"  {paper}") for paper in component.papers), Text("")]
+    if not abstract:
+        indented = "".join(f"  {line}\n" for line in component.example().splitlines())
+        parts += [Text("in a configuration file", style="bold"), Text(indented)]
+    return Group(*parts)
+
+
+def _options(component: Component) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=True)
+    for name in ("name", "type", "default"):
+        table.add_column(name, overflow="fold")
+    table.add_column("help", ratio=1)
+    for option in component.options:
+        default = "required" if option.required else _yaml(option.default)
+        choices = f" [{', '.join(option.choices)}]" if option.choices else ""
+        table.add_row(*map(Text, (option.name, option.type, default, f"{option.help}{choices}".strip())))
+    return table
+
+
+def _yaml(value: object) -> str:
+    """A value as it would stand in a configuration file."""
+    import yaml
+
+    written: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1000)
+    return written.removesuffix("\n").removesuffix("...").strip()
+
+
+def _table(components: list[Component]) -> Table:
+    table = Table(box=None, header_style="bold")
+    table.add_column("name", no_wrap=True)
+    table.add_column("what", ratio=1)
+    table.add_column("where", overflow="fold")
+    table.add_column("paper", no_wrap=True)
+    for component in components:
+        papers = ", ".join(f"arXiv {paper.number}" for paper in component.papers[:1])
+        table.add_row(*map(Text, (component.name, component.summary, component.cls.__module__, papers)))
+    return table
+
+
+def _console() -> Console:
+    """As wide as the terminal; files and pipes get lines that are seldom broken."""
+    own_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if own_width else _WIDTH_OF_FILES, highlight=False)

@@ -1,0 +1,66 @@
+"""A user's mistake is told in one line and ends with exit status 2; everything else keeps its traceback."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+
+from arlab.interrupted import Interrupted
+
+USAGE = 2
+_DEBUG = ContextVar("debug", default=os.environ.get("ARLAB_DEBUG", "") not in ("", "0"))
+_EXPECTED = (ValueError, OSError, argparse.ArgumentError)
+
+
+def guarded(function: Callable[[], int], *, debug: bool = False) -> int:
+    """Run a command; the exit status.
+
+    Errors a user can cause (``ValueError``, missing and unreadable files) become one line on stderr and status 2;
+    with ``debug``, or ``ARLAB_DEBUG=1`` in the environment, they keep their traceback, and
+    so they do in guarded calls inside this one. Ctrl-C gives 130, SIGTERM 143.
+    """
+    token = _DEBUG.set(debug or _DEBUG.get())
+    try:
+        return function()
+    except Interrupted as error:
+        return 128 + error.signum
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except SystemExit as end:
+        # The Trainer turns Ctrl-C into exit(1).
+        if isinstance(end.__context__, KeyboardInterrupt):
+            return 128 + signal.SIGINT
+        raise
+    except _EXPECTED as error:
+        if _DEBUG.get():
+            raise
+        print(f"arlab: error: {_one_line(error)}", file=sys.stderr)
+        return USAGE
+    finally:
+        _DEBUG.reset(token)
+
+
+def take_debug(argv: Sequence[str]) -> tuple[list[str], bool]:
+    """The command line without ``--debug``, and whether it was there."""
+    rest = [word for word in argv if word != "--debug"]
+    return rest, len(rest) < len(argv)
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """' Did you mean ...? Known: ...' for a word that is none of the known ones."""
+    names = sorted(set(known))
+    lower = {name.lower(): name for name in names}
+    near = [lower[match] for match in difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.5)]
+    meant = f" Did you mean '{near[0]}'?" if near else ""
+    return meant if near and len(names) > 30 else f"{meant} Known: {', '.join(names) or 'none'}."
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror is not None:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,242 @@
+"""An experiment: a checked configuration, the experiment its tokenizer comes from, and its run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from arlab import runs
+from arlab.cli.arguments import Request
+from arlab.cli.config import Tree, find, experiment_name, overlay, read
+from arlab.cli.errors import suggestion
+from arlab.cli.fingerprint import difference, fingerprint, key_of
+from arlab.cli.lightning_cli import ArlabCLI
+from arlab.cli.schema import checked
+from arlab.configurable import from_spec, to_plain
+from arlab.data.data import ImageData
+from arlab.data.facts import DataFacts
+from arlab.run_folder import RunFolder, runs_root
+from arlab.tokenizers.tokenizer import Tokenizer
+
+# Where a run is computed is the same for every stage of it.
+_WHERE = ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is to be trained.
+
+    Attributes:
+        name: its folder below the runs.
+        title: how it is called on the screen: its file, or its name.
+        tree: the checked configuration.
+        root: where runs lie.
+        folders: where paths in the configuration are looked for after the working directory.
+    """
+
+    name: str
+    title: str
+    tree: Tree
+    root: Path
+    folders: tuple[Path, ...]
+
+    @property
+    def part(self) -> str:
+        """Tokenizer or generator."""
+        return "tokenizer" if issubclass(_class_of(self.tree["model"]), Tokenizer) else "generator"
+
+    @property
+    def tokenizer(self) -> str | None:
+        """The run, checkpoint or experiment file the tokenizer comes from; None where it is a class of its own."""
+        named = self.tree["model"]["init_args"].get("tokenizer")
+        return named if isinstance(named, str) else None
+
+    def tokenizer_experiment(self) -> Experiment | None:
+        """The experiment file that makes the tokenizer, where one is named.
+
+        Raises:
+            ValueError: there is no such file, or it makes something else.
+        """
+        named = self.tokenizer
+        if named is None or Path(named).suffix not in (".yaml", ".yml"):
+            return None
+        path = find(named, self.folders)
+        if path is None:
+            raise ValueError(f"model.tokenizer: no such experiment: {named}")
+        where = {key: value for key, value in self.tree["trainer"].items() if key in _WHERE}
+        # Classes replaced inside the tokenizer's own files are told when it is fitted itself.
+        tree = overlay(read(path, []), {"trainer": where}, [])
+        made = Experiment(
+            name=str(tree.get("experiment") or experiment_name([path])),
+            title=named,
+            tree=_without_paths(checked(tree)),
+            root=self.root,
+            folders=(path.parent, *self.folders),
+        )
+        if made.part != "tokenizer":
+            raise ValueError(f"model.tokenizer: {named} makes a {made.part}, not a tokenizer")
+        return made
+
+    def prepare(self, tokenizer: RunFolder | None = None) -> Prepared:
+        """Wire the data's facts into the model and find the run folder.
+
+        Args:
+            tokenizer: the run the tokenizer comes from, where its experiment was named.
+
+        Raises:
+            ValueError: model and data contradict each other, or there is no such tokenizer.
+        """
+        if tokenizer is not None:
+            return self.assembled(str(tokenizer.path), tokenizer.key)
+        if self.tokenizer is None:
+            return self.assembled(None, None)
+        found = find(self.tokenizer, self.folders)
+        if found is None:
+            raise ValueError(f"model.tokenizer: {_no_tokenizer(self.tokenizer, self.root)}")
+        return self.assembled(str(found), _key_of_run(found))
+
+    def assembled(self, tokenizer: str | None, tokenizer_key: str | None) -> Prepared:
+        """Data made and configuration parsed, with the tokenizer found elsewhere or left as the configuration has it.
+
+        Raises:
+            ValueError: model and data contradict each other.
+        """
+        tree = {**self.tree, "model": _copied(self.tree["model"]), "experiment": self.name}
+        if tokenizer is not None:
+            tree["model"]["init_args"]["tokenizer"] = tokenizer
+        data = from_spec(tree["data"], ImageData)
+        _wire(tree["model"], data, "model")
+        return Prepared(self, data, ArlabCLI(tree), tokenizer_key)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An experiment ready to run.
+
+    Attributes:
+        experiment: what it was made from.
+        data: the data module.
+        cli: the parsed configuration, from which model and Trainer are built.
+        tokenizer_key: the key of the run the tokenizer comes from, where it comes from one.
+    """
+
+    experiment: Experiment
+    data: ImageData
+    cli: ArlabCLI
+    tokenizer_key: str | None
+
+    @cached_property
+    def counted(self) -> dict[str, Any]:
+        """What makes the run what it is."""
+        return fingerprint(self.cli.plain(), self.tokenizer_key)
+
+    @cached_property
+    def folder(self) -> RunFolder:
+        """Where it is, or will be."""
+        return RunFolder(self.experiment.root / self.experiment.name / key_of(self.counted))
+
+    def refuse_changed_defaults(self) -> None:
+        """See that an earlier run in this folder was made with the same settings.
+
+        Raises:
+            ValueError: a default has changed since.
+        """
+        if not self.folder.config.is_file():
+            return
+        made_with = yaml.safe_load(self.folder.config.read_text(encoding="utf-8"))
+        changed = difference(fingerprint(made_with, self.tokenizer_key), self.counted)
+        if changed is not None:
+            raise ValueError(
+                f"{self.folder.path}: a default has changed since this run was made ({changed}); "
+                "set it in the configuration, or move the run away"
+            )
+
+
+def from_request(request: Request) -> Experiment:
+    """The experiment a command line asks for.
+
+    Raises:
+        ValueError: the configuration says something it may not.
+    """
+    tree = checked(request.tree)
+    return Experiment(
+        name=request.name,
+        title=str(request.configs[0]) if request.configs else request.name,
+        tree=_without_paths(tree),
+        root=runs_root(tree.get("run_root")),
+        folders=request.folders,
+    )
+
+
+def _without_paths(tree: Tree) -> Tree:
+    return {key: value for key, value in tree.items() if key not in ("run_root", "ckpt_path")}
+
+
+def _wire(spec: Tree, data: ImageData, at: str) -> None:
+    """Give every part of the model that asks for facts those of the data."""
+    options = spec["init_args"]
+    for key, value in options.items():
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, dict) and "class_path" in item:
+                _wire(item, data, f"{at}.{key}")
+    if "facts" not in inspect.signature(_class_of(spec)).parameters:
+        return
+    if options.get("facts") is not None:
+        given = {**options["facts"]}
+        for key in given.keys() & {"image_size", "class_names"}:
+            given[key] = tuple(given[key])
+        contradiction = dataclasses.replace(data.facts, **given).contradiction(data.facts)
+        if contradiction is not None:
+            raise ValueError(f"{at}.facts: {contradiction} of the data ({type(data).__name__})")
+    options["facts"] = _plain_facts(data.facts)
+
+
+def _plain_facts(facts: DataFacts) -> Tree:
+    plain = to_plain(facts)
+    assert isinstance(plain, dict)
+    return plain
+
+
+def _key_of_run(path: Path) -> str:
+    """What identifies a tokenizer that is named by its run: the run's key where it is finished, else its content."""
+    found = runs.resolve(path)
+    folder = RunFolder(found.parent.parent)
+    if path.is_dir() and found.is_file() and folder.finished:
+        return folder.key
+    digest = hashlib.sha256()
+    for file in sorted(found.iterdir()) if found.is_dir() else [found]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def _no_tokenizer(named: str, root: Path) -> str:
+    known: Iterable[str] = (path.parent.parent.as_posix() for path in root.glob("**/checkpoints/best.ckpt"))
+    names = [cls.__name__ for cls in _subclasses(Tokenizer) if not inspect.isabstract(cls)]
+    return f"no class, run, checkpoint or experiment '{named}'.{suggestion(named, [*known, *names])}"
+
+
+def _subclasses(cls: type) -> list[type]:
+    below: list[type] = cls.__subclasses__()
+    return [each for sub in below for each in (sub, *_subclasses(sub))]
+
+
+def _class_of(spec: Tree) -> type:
+    module, _, name = spec["class_path"].rpartition(".")
+    cls = getattr(importlib.import_module(module), name)
+    assert isinstance(cls, type)
+    return cls
+
+
+def _copied(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _copied(value) for key, value in node.items()}
+    return [_copied(item) for item in node] if isinstance(node, list) else node

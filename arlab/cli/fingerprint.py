@@ -1,0 +1,101 @@
+"""What makes two runs the same: data, architecture, optimisation and seed; not paths, device or logging.
+
+Options that stand at their defaults do not count, so that an option added to arlab later does not orphan earlier
+runs. A default that has *changed* since is found by comparing with the configuration a run was made with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+
+from arlab.configurable import to_plain
+
+OPTIMISATION = (
+    "max_steps",
+    "max_epochs",
+    "min_steps",
+    "min_epochs",
+    "limit_train_batches",
+    "overfit_batches",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "accumulate_grad_batches",
+    "precision",
+)
+_NOT_COUNTED = frozenset({"facts", "num_workers"})
+_LENGTH = 8
+
+
+def fingerprint(config: Mapping[str, Any], tokenizer_key: str | None) -> dict[str, Any]:
+    """The part of a parsed configuration that counts, defaults included.
+
+    Args:
+        config: plain data.
+        tokenizer_key: the key of the run the tokenizer comes from, in place of its path; None where it is a class.
+    """
+    model = {**config["model"], "init_args": dict(config["model"].get("init_args") or {})}
+    if tokenizer_key is not None:
+        model["init_args"]["tokenizer"] = {"run": tokenizer_key}
+    return {
+        "data": _counted(config["data"]),
+        "model": _counted(model),
+        "trainer": {key: config["trainer"].get(key) for key in OPTIMISATION},
+        "seed": config.get("seed_everything"),
+    }
+
+
+def key_of(counted: Mapping[str, Any]) -> str:
+    """The first 8 hexadecimal digits of the SHA-256 of a fingerprint without defaults."""
+    defaults = {name: p.default for name, p in inspect.signature(L.Trainer).parameters.items()}
+    trainer = {key: value for key, value in counted["trainer"].items() if value != defaults.get(key)}
+    brief = {**counted, "trainer": trainer, "model": _brief(counted["model"]), "data": _brief(counted["data"])}
+    return hashlib.sha256(json.dumps(brief, sort_keys=True).encode()).hexdigest()[:_LENGTH]
+
+
+def difference(old: Any, new: Any, at: str = "") -> str | None:
+    """The first key that both fingerprints have with different values, as 'key: old -> new'."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in old:
+            found = difference(old[key], new[key], f"{at}.{key}" if at else key) if key in new else None
+            if found is not None:
+                return found
+        return None
+    return None if old == new else f"{at.replace('.init_args', '')}: {old} -> {new}"
+
+
+def _counted(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {key: _counted(value) for key, value in sorted(node.items()) if key not in _NOT_COUNTED}
+    if isinstance(node, (list, tuple)):
+        return [_counted(item) for item in node]
+    return node
+
+
+def _brief(node: Any) -> Any:
+    """Without the options that stand at their defaults."""
+    if isinstance(node, list):
+        return [_brief(item) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    if "class_path" not in node:
+        return {key: _brief(value) for key, value in node.items()}
+    module, _, name = str(node["class_path"]).rpartition(".")
+    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    options = node.get("init_args") or {}
+    kept = {
+        key: _brief(value)
+        for key, value in options.items()
+        if key not in parameters or not _is_default(value, parameters[key].default)
+    }
+    return {"class": name, **kept}
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    return default is not inspect.Parameter.empty and bool(value == to_plain(default))

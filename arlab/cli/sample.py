@@ -1,0 +1,136 @@
+"""``arlab sample``: images from a trained generator, by one command and without any configuration file.
+
+Letters: B images, C channels, H and W image sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arlab.cli.parser import Parser
+from arlab.runs import load_model, resolve
+
+if TYPE_CHECKING:
+    from arlab.generators.sampler import Partial
+
+_EXAMPLES = """\
+  arlab sample runs/fashion/raster
+  arlab sample runs/fashion/raster --classes sneaker dress --num_images 16 --guidance_scale 2 --out shoes.png
+  arlab sample RUN --steps_out growing.gif"""
+
+
+def parser() -> Parser:
+    """The options of the command."""
+    options = Parser(
+        command="sample", description="Generate images with a trained model, write them as a grid.", examples=_EXAMPLES
+    )
+    options.add_argument("run", metavar="RUN", help="run folder, experiment folder, checkpoint or export")
+    options.add_argument("--num_images", type=int, default=64, metavar="N", help="images in all (%(default)s)")
+    options.add_argument("--classes", nargs="+", metavar="CLASS", help="indices or names, taken in turn (all)")
+    options.add_argument(
+        "--guidance_scale", type=float, default=1.0, metavar="S", help="exaggerate the class; 1 = not (%(default)s)"
+    )
+    options.add_argument("--seed", type=int, default=0, metavar="N", help="of all randomness (%(default)s)")
+    options.add_argument(
+        "--temperature", type=float, default=1.0, metavar="T", help="0 takes the most likely token (%(default)s)"
+    )
+    options.add_argument(
+        "--top_k", type=int, default=0, metavar="K", help="draw among the K most likely tokens; 0 = all (%(default)s)"
+    )
+    options.add_argument(
+        "--top_p", type=float, default=1.0, metavar="P", help="of those, the fewest with this mass (%(default)s)"
+    )
+    options.add_argument("--batch_size", type=int, default=64, metavar="N", help="images at a time (%(default)s)")
+    options.add_argument("--device", metavar="DEVICE", help="cpu, cuda, ... (the accelerator where there is one)")
+    options.add_argument("--out", type=Path, default=Path("grid.png"), metavar="FILE", help="PNG file (%(default)s)")
+    options.add_argument("--columns", type=int, metavar="N", help="images in a row (about as many as rows)")
+    options.add_argument("--scale", type=int, metavar="N", help="enlarge N times (to about 64 pixels)")
+    options.add_argument(
+        "--steps_out", type=Path, metavar="PATH", help="also the images after each step: a .gif file or a new folder"
+    )
+    return options
+
+
+def main(argv: list[str]) -> int:
+    """Run the command."""
+    options = parser().read(argv)
+    _check_paths(options)
+    run = resolve(options.run)
+
+    from arlab.cli.film import Film
+    from arlab.generators.generator import Generator
+    from arlab.trained import Trained
+
+    trained = Trained(load_model(run, Generator))
+    film = None if options.steps_out is None else Film()
+    with _Progress(math.ceil(options.num_images / max(1, options.batch_size))) as progress:
+
+        def on_step(partial: Partial) -> None:
+            progress.advance(partial)
+            if film is not None:
+                film.add(partial)
+
+        start = time.perf_counter()
+        pictures = trained.sample(
+            classes=options.classes,
+            num_images=options.num_images,
+            guidance_scale=options.guidance_scale,
+            seed=options.seed,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+            batch_size=options.batch_size,
+            device=options.device,
+            on_step=on_step,
+        )
+        speed = options.num_images / (time.perf_counter() - start)
+    path = pictures.save(options.out, options.columns, options.scale)
+    print(f"{path}  {options.num_images} images, {speed:.3g} images/s")
+    if film is not None:
+        count = film.save(options.steps_out, pictures.labels, options.columns, options.scale)
+        print(f"{options.steps_out}  {count} steps")
+    return 0
+
+
+def _check_paths(options: argparse.Namespace) -> None:
+    """See that what was asked for can be written, before anything is computed."""
+    if options.out.suffix.lower() != ".png":
+        raise ValueError(f"out: must be a .png file, got {options.out}")
+    for key in ("columns", "scale"):
+        value = getattr(options, key)
+        if value is not None and value < 1:
+            raise ValueError(f"{key}: must be at least 1, got {value}")
+    folder = options.steps_out
+    if folder is not None and folder.suffix.lower() != ".gif" and folder.exists():
+        if not folder.is_dir():
+            raise ValueError(f"steps_out: must be a .gif file or a folder, got {folder}")
+        if any(folder.iterdir()):
+            raise ValueError(f"steps_out: {folder} is not empty; name another folder or a .gif file")
+
+
+class _Progress:
+    """A bar over the steps of all batches, on the error stream of a terminal."""
+
+    def __init__(self, batches: int) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self.batches = batches
+        self.bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        self.task = self.bar.add_task("sampling", total=None)
+
+    def __enter__(self) -> _Progress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.bar.stop()
+
+    def advance(self, partial: Partial) -> None:
+        """One step more."""
+        self.bar.update(self.task, total=self.batches * partial.progress.steps, advance=1)

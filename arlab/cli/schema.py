@@ -1,0 +1,198 @@
+"""What a configuration may say: constructor annotations are the schema, and every mistake is told with its key.
+
+A tree that passes has full class paths, ``init_args`` everywhere, and leaves of the annotated types.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import lightning as L
+from jsonargparse import ArgumentParser
+
+from arlab.cli.config import Tree
+from arlab.cli.errors import suggestion
+from arlab.configurable import Configurable
+from arlab.data.data import ImageData
+from arlab.generators.generator import Generator
+from arlab.tokenizers.tokenizer import Tokenizer
+
+_TOP: dict[str, Any] = {
+    "model": Tokenizer | Generator,
+    "data": ImageData,
+    "trainer": None,
+    "seed_everything": bool | int,
+    "ckpt_path": str | None,
+    "experiment": str | None,
+    "run_root": str | None,
+}
+_PLAIN = (bool, int, float, str, type(None))
+
+
+def checked(tree: Tree) -> Tree:
+    """The tree with classes found and leaves converted.
+
+    Raises:
+        ValueError: naming the key, the value and the choices.
+    """
+    _refuse_unknown(tree, _TOP, "key", "")
+    for key in ("model", "data"):
+        if key not in tree:
+            raise ValueError(f"{key}: missing; give --config FILE or --{key} NAME")
+    result = {key: resolve(value, _TOP[key], key) for key, value in tree.items() if key != "trainer"}
+    trainer = tree.get("trainer") or {}
+    if not isinstance(trainer, Mapping):
+        raise ValueError(f"trainer: expected options of the Trainer, got {trainer!r}")
+    hints = options(L.Trainer)
+    _refuse_unknown(trainer, hints, "option", "trainer", "Trainer")
+    result["trainer"] = {key: resolve(value, hints[key], f"trainer.{key}") for key, value in trainer.items()}
+    return result
+
+
+def resolve(value: Any, hint: Any, at: str) -> Any:
+    """A value checked against an annotation."""
+    members = _members(hint)
+    if value in (None, "null") and type(None) in members:
+        return None
+    if isinstance(value, list):
+        inner = next((typing.get_args(m)[0] for m in members if typing.get_origin(m) is list), None)
+        if inner is not None:
+            return [resolve(item, inner, f"{at}[{i}]") for i, item in enumerate(value)]
+    kinds = [member for member in members if _is_component(member)]
+    if kinds and isinstance(value, Mapping):
+        return _component(value, kinds, at)
+    if kinds and isinstance(value, str) and (str not in members or value in _named(tuple(kinds))):
+        return _component({"class_path": value}, kinds, at)
+    record = next((member for member in members if dataclasses.is_dataclass(member)), None)
+    if record is not None and isinstance(value, Mapping):
+        hints = typing.get_type_hints(record)
+        _refuse_unknown(value, hints, "option", at)
+        return {key: resolve(item, hints[key], f"{at}.{key}") for key, item in value.items()}
+    return _leaf(value, hint, at)
+
+
+def _component(spec: Mapping[str, Any], kinds: list[type], at: str) -> Tree:
+    if "class_path" in spec:
+        cls, given = _class(str(spec["class_path"]), kinds, at), spec.get("init_args", {})
+    elif len(kinds) == 1 and not inspect.isabstract(kinds[0]):
+        cls, given = kinds[0], spec
+    else:
+        names = ", ".join(sorted(_named(tuple(kinds))))
+        raise ValueError(f"{at}: has options but no class_path; name a class first, one of {names}")
+    hints = options(cls)
+    variadic = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
+    if not variadic:
+        _refuse_unknown(given, hints, "option", at, cls.__name__)
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.default is parameter.empty and name in hints and name not in given:
+            choices = sorted(_named(tuple(m for m in _members(hints[name]) if _is_component(m))))
+            offer = f", one of {', '.join(choices)}" if choices else ""
+            raise ValueError(f"{at}.{name}: {cls.__name__} needs it{offer}")
+    arguments = {
+        key: resolve(value, hints[key], f"{at}.{key}") if key in hints else value for key, value in given.items()
+    }
+    return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": arguments}
+
+
+def _class(name: str, kinds: list[type], at: str) -> type:
+    expected = " or ".join(kind.__name__ for kind in kinds)
+    if "." not in name:
+        found = _named(tuple(kinds)).get(name, [])
+        if len(found) > 1:
+            paths = ", ".join(f"{cls.__module__}.{name}" for cls in found)
+            raise ValueError(f"{at}: several classes are named '{name}'; give the full path, one of {paths}")
+        if not found:
+            raise ValueError(f"{at}: no class named '{name}' is loaded.{suggestion(name, _named(tuple(kinds)))}")
+        return found[0]
+    module, _, last = name.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module), last)
+    except ImportError as error:
+        raise ValueError(f"{at}: {name}: {error}") from error
+    except AttributeError as error:
+        raise ValueError(f"{at}: module '{module}' has no class '{last}'") from error
+    if not (isinstance(cls, type) and issubclass(cls, tuple(kinds))):
+        raise ValueError(f"{at}: {name} is no {expected}.{suggestion(last, _named(tuple(kinds)))}")
+    return cls
+
+
+def options(cls: type) -> dict[str, Any]:
+    """The constructor arguments of a class with their annotations."""
+    init = inspect.unwrap(vars(cls).get("__init__") or cls.__init__)  # type: ignore[misc]
+    try:
+        hints = typing.get_type_hints(init)
+    except (NameError, TypeError):
+        hints = {}
+    taken = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {name: hints.get(name, Any) for name, p in inspect.signature(cls).parameters.items() if p.kind in taken}
+
+
+def _named(kinds: tuple[type, ...]) -> dict[str, list[type]]:
+    """Concrete classes of these kinds by bare name."""
+    found: dict[str, list[type]] = {}
+    pending, seen = list(kinds), set[type]()
+    while pending:
+        cls = pending.pop()
+        if cls in seen:
+            continue
+        seen.add(cls)
+        pending += cls.__subclasses__()
+        if not (inspect.isabstract(cls) or cls.__name__.startswith("_") or "<locals>" in cls.__qualname__):
+            found.setdefault(cls.__name__, []).append(cls)
+    return found
+
+
+def _refuse_unknown(given: Iterable[str], known: Iterable[str], what: str, at: str, owner: str = "it") -> None:
+    for key in given:
+        if key not in known:
+            where = f"{at}: {owner} has no {what} '{key}'." if at else f"unknown {what} '{key}'."
+            raise ValueError(f"{where}{suggestion(key, known)}")
+
+
+def _leaf(value: Any, hint: Any, at: str) -> Any:
+    if hint is Any:
+        return value
+    try:
+        converted = _parser(hint).parse_object({"value": value}).value
+    except argparse.ArgumentError as error:
+        raise ValueError(f"{at}: expected {_type_name(hint)}, got {value!r}") from error
+    plain = isinstance(converted, _PLAIN) or (
+        isinstance(converted, (list, tuple)) and all(isinstance(item, _PLAIN) for item in converted)
+    )
+    return converted if plain else value
+
+
+@cache
+def _parser(hint: Any) -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=hint)
+    return parser
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if is_union else (hint,)
+
+
+def _is_component(hint: Any) -> bool:
+    return isinstance(hint, type) and typing.get_origin(hint) is None and issubclass(hint, (Configurable, L.Callback))
+
+
+def _type_name(hint: Any) -> str:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(_type_name(member) for member in typing.get_args(hint))
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(map(repr, typing.get_args(hint)))
+    if hint is type(None):
+        return "null"
+    if isinstance(hint, type) and typing.get_origin(hint) is None:
+        return hint.__name__
+    return str(hint).replace("typing.", "")

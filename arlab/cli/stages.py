@@ -1,0 +1,148 @@
+"""The stages of a run: the tokenizer a generator asks for, where it has not been trained yet, then the generator."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+from rich.console import Console
+
+from arlab.callbacks.interruption import Interruption
+from arlab.callbacks.progress import StageProgress
+from arlab.callbacks.rng_state import RngState
+from arlab.callbacks.run_checkpoints import RunCheckpoints, checkpoint_path
+from arlab.cli.arguments import Request
+from arlab.cli.experiment import Experiment, Prepared, from_request
+from arlab.cli.lightning_cli import ArlabCLI
+from arlab.cli.summary import say, show_figures, show_run, summarise
+from arlab.run_folder import RunFolder, write_text
+from arlab.runs import read
+from arlab.saving import rebuild
+
+
+def fit(request: Request) -> int:
+    """Train what has not been trained yet, in order, and show the figures of all stages."""
+    console = _console()
+    for line in request.dropped:
+        say(console, line)
+    last = from_request(request)
+    experiments = _stages(last)
+    done: list[tuple[RunFolder, dict[str, object]]] = []
+    for number, experiment in enumerate(experiments, start=1):
+        run = experiment.prepare(done[-1][0] if done else None)
+        run.refuse_changed_defaults()
+        trial = bool(run.cli.config.trainer.fast_dev_run)
+        if run.folder.finished and not trial:
+            verb = "finished already" if experiment is last else "reusing"
+            say(console, f"{experiment.part}: {verb}: {run.folder.path}")
+        else:
+            count = f"stage {number} of {len(experiments)}: " if len(experiments) > 1 else ""
+            stage = f"{count}{experiment.part} {experiment.title}"
+            named = request.tree.get("ckpt_path") if experiment is last else None
+            train(run, stage, console, named)
+        if trial:
+            return 0
+        # Of several processes only the first writes the summary, and only it needs it.
+        done.append((run.folder, {} if console.quiet else run.folder.read_summary()))
+    if not console.quiet:
+        show_run(console, done)
+    return 0
+
+
+def train(run: Prepared, stage: str, console: Console, ckpt_path: str | None = None) -> None:
+    """Train an experiment into its folder, going on where it was interrupted."""
+    trainer_config = run.cli.config.trainer
+    if trainer_config.fast_dev_run:
+        with tempfile.TemporaryDirectory() as scratch:
+            trainer = run.cli.build_trainer(Path(scratch), [])
+            trainer.fit(run.cli.build_model(), datamodule=run.data)
+        say(console, f"{stage} · a trial run, nothing was kept")
+        return
+    if trainer_config.max_steps == -1 and trainer_config.max_epochs is None and trainer_config.max_time is None:
+        raise ValueError("trainer.max_steps: missing; say how long to train (or trainer.max_epochs, trainer.max_time)")
+    folder = run.folder
+    start = checkpoint_path(folder, ckpt_path)
+    checkpoints = RunCheckpoints(folder)
+    callbacks: list[Callback] = [RngState(), Interruption(checkpoints), checkpoints]
+    if trainer_config.enable_progress_bar is not False:
+        callbacks.append(StageProgress(stage, console))
+    if trainer_config.logger is not False:
+        callbacks.append(LearningRateMonitor(logging_interval="step"))
+    model = run.cli.build_model()
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"model: {type(model).__name__} has nothing to train; name it in a generator as it is")
+    trainer = run.cli.build_trainer(folder.path, callbacks)
+    with contextlib.nullcontext() if console.quiet else folder.locked():
+        folder.sweep()
+        say(console, f"{stage} · {folder.path}")
+        if start is not None:
+            say(console, f"going on from {start}")
+        if not folder.config.is_file():
+            write_text(folder.config, run.cli.text())
+        trainer.fit(model, datamodule=run.data, ckpt_path=start, weights_only=True)
+        if trainer.is_global_zero:
+            experiment = run.experiment
+            folder.write_summary(summarise(experiment.part, experiment.title, folder, trainer, checkpoints))
+
+
+def evaluate(request: Request) -> int:
+    """Validate or test a run: its best checkpoint, or the one that is named."""
+    console = _console()
+    experiment = from_request(request)
+    path = _evaluated(experiment, request)
+    model = rebuild(read(path), L.LightningModule)
+    tree = {**experiment.tree, "trainer": {**experiment.tree["trainer"], "logger": False, "callbacks": []}}
+    tree["trainer"] |= {"enable_checkpointing": False, "enable_progress_bar": False}
+    # The model comes from the checkpoint; the configuration gives the data and where to compute.
+    run = dataclasses.replace(experiment, tree=tree).assembled(None, None)
+    say(console, f"{request.command}: {path}")
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = run.cli.build_trainer(Path(scratch), [])
+        act = trainer.validate if request.command == "validate" else trainer.test
+        act(model, datamodule=run.data, verbose=False)
+    show_figures(console, {name: float(value) for name, value in trainer.callback_metrics.items()})
+    return 0
+
+
+def print_config(request: Request) -> int:
+    """The whole configuration, defaults included."""
+    print(from_request(request).assembled(None, None).cli.text(), end="")
+    return 0
+
+
+def print_all_help() -> int:
+    """jsonargparse's own help: every option of the Trainer. It ends the process."""
+    ArlabCLI(["--help"])
+    return 0
+
+
+def _stages(experiment: Experiment) -> list[Experiment]:
+    made = experiment.tokenizer_experiment()
+    return [experiment] if made is None else [made, experiment]
+
+
+def _evaluated(experiment: Experiment, request: Request) -> Path:
+    """The checkpoint to evaluate."""
+    named = request.tree.get("ckpt_path")
+    if named not in (None, "best", "last"):
+        return Path(named)
+    tokenizer: RunFolder | None = None
+    found: Path | None = None
+    for stage in _stages(experiment):
+        folder = stage.prepare(tokenizer).folder
+        found = folder.last if named == "last" and folder.last.is_file() else folder.evaluated
+        if found is None:
+            raise ValueError(f"{folder.path}: not trained yet; run `arlab fit --config {stage.title}` first")
+        tokenizer = folder
+    assert found is not None
+    return found
+
+
+def _console() -> Console:
+    """Only the first of several processes speaks."""
+    return Console(quiet=os.environ.get("LOCAL_RANK", "0") != "0")

@@ -1,0 +1,70 @@
+"""Fashion-MNIST, the embedded subset: 5,000 training and 1,000 test images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from arlab.data.facts import DataFacts
+from arlab.data.memory import MemoryData, Parts
+from arlab.data.stream import Images
+
+_FILE = Path(__file__).with_name("fashion_mnist.npz")
+_FACTS = DataFacts(
+    source="fashion-mnist-5k",
+    channels=1,
+    image_size=(28, 28),
+    class_names=(
+        "T-shirt",
+        "trouser",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "ankle boot",
+    ),
+)
+
+
+class FashionMNIST(MemoryData):
+    """28 x 28 gray images of ten kinds of clothing, shipped with arlab (MIT licence, see fashion_mnist.LICENSE).
+
+    A balanced subset of 5,000 training and 1,000 test images. The last ``validation_size`` training images are held
+    out for validation; classes are interleaved, so multiples of 10 keep every part balanced.
+
+    Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms, arXiv 1708.07747.
+
+    Args:
+        batch_size: images per step and process.
+        seed: of the shuffling.
+        num_workers: loader processes; 0 is fastest for images in memory.
+        validation_size: how many training images are held out for validation.
+    """
+
+    def __init__(
+        self, *, batch_size: int = 64, seed: int = 0, num_workers: int = 0, validation_size: int = 500
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, num_workers=num_workers, validation_size=validation_size)
+
+    @property
+    def facts(self) -> DataFacts:
+        return _FACTS
+
+    def read(self) -> Parts:
+        with np.load(_FILE) as arrays:
+            train, test = (
+                Images(torch.from_numpy(arrays[f"x_{part}"])[:, None], torch.from_numpy(arrays[f"y_{part}"]))
+                for part in ("train", "test")
+            )
+        kept = len(train) - self.validation_size
+        if kept < 1:
+            raise ValueError(
+                f"data.validation_size: {self.validation_size} leaves nothing of {len(train)} training images"
+            )
+        validation = Images(train.pixel_NCHW[kept:], train.label_N[kept:])
+        return Parts(Images(train.pixel_NCHW[:kept], train.label_N[:kept]), validation, test)

@@ -1,0 +1,79 @@
+"""A trained model as a folder without pickles: weights as safetensors, everything else as JSON.
+
+    model.safetensors       the model's weights (the averaged ones where there are any)
+    tokenizer.safetensors   those of a generator's frozen tokenizer
+    arlab.json              format, spec of the model and its data, data facts, versions
+
+The folder is a RUN like any other: ``arlab sample``, ``arlab.load`` and ``tokenizer:`` keys take it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from arlab import runs
+from arlab.runs import EXPORT_FILE
+from arlab.saving import FORMAT, KEY
+
+MODEL_FILE = "model.safetensors"
+TOKENIZER_FILE = "tokenizer.safetensors"
+
+
+def export(run: str | Path, out: str | Path) -> Path:
+    """Write the model of a RUN to a new folder, whole or not at all.
+
+    Raises:
+        ValueError: there is no such run, or ``out`` is there already and not an empty folder.
+    """
+    out = Path(out)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise ValueError(f"out: {out} exists and is not an empty folder; name another")
+    checkpoint = runs.read(run)
+    entry = dict(checkpoint[KEY])
+    tokenizer = entry.pop("tokenizer", None)
+    entry["versions"] = {name: version(name) for name in ("torch", "lightning")}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    draft.mkdir()
+    try:
+        _save(checkpoint["state_dict"], draft / MODEL_FILE)
+        if tokenizer is not None:
+            _save(tokenizer["state_dict"], draft / TOKENIZER_FILE)
+        (draft / EXPORT_FILE).write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        draft.replace(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return out
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """An exported model in the form of a checkpoint.
+
+    Raises:
+        ValueError: a file is missing or broken, or written in a newer format.
+    """
+    try:
+        entry = json.loads((folder / EXPORT_FILE).read_text(encoding="utf-8"))
+        if entry["format"] > FORMAT:
+            raise ValueError(f"{folder}: written in format {entry['format']} by arlab {entry['version']}; update arlab")
+        weights = load_file(folder / MODEL_FILE)
+        if (folder / TOKENIZER_FILE).is_file():
+            entry["tokenizer"] = {"state_dict": load_file(folder / TOKENIZER_FILE)}
+    except (OSError, KeyError, json.JSONDecodeError, SafetensorError) as error:
+        raise ValueError(f"{folder}: not a readable export ({error})") from error
+    return {"state_dict": weights, KEY: entry}
+
+
+def _save(state: Mapping[str, Tensor], path: Path) -> None:
+    # Tied weights become two copies: the format refuses tensors that share memory.
+    save_file({name: value.detach().contiguous().clone() for name, value in state.items()}, path)

@@ -1,0 +1,120 @@
+"""Finding trained models by name and loading them.
+
+A run lies in ``runs/<experiment>/<key>/`` with its checkpoints under ``checkpoints/``. Wherever arlab asks for a RUN
+it takes a run folder, an experiment folder (its newest run), a checkpoint file or a folder written by ``arlab export``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from arlab.run_folder import RunFolder, runs_root
+
+if TYPE_CHECKING:
+    import lightning as L
+
+    from arlab.trained import Trained
+
+    M = TypeVar("M", bound=L.LightningModule)
+
+EXPORT_FILE = "arlab.json"
+
+
+def resolve(run: str | Path) -> Path:
+    """The checkpoint file, or the export folder, that a RUN means.
+
+    Raises:
+        ValueError: there is none; the message names what was looked for and what is near.
+    """
+    path = Path(run)
+    if path.is_file():
+        return path
+    if (path / EXPORT_FILE).is_file():
+        return path
+    if path.is_dir():
+        folder = RunFolder(path)
+        checkpoint = folder.evaluated or _newest(path)
+        if checkpoint is not None:
+            return checkpoint
+        if folder.last.parent.is_dir() or folder.config.is_file():
+            raise ValueError(f"{run}: this run has no checkpoint yet")
+    raise ValueError(f"{run}: no run, experiment, checkpoint or export here. {_suggestion(path)}")
+
+
+def read(run: str | Path) -> dict[str, Any]:
+    """What a RUN holds as plain data and tensors, on the CPU.
+
+    Raises:
+        ValueError: there is no such run, or it cannot be read.
+    """
+    from arlab import export, saving
+
+    path = resolve(run)
+    return export.read(path) if path.is_dir() else saving.read(path)
+
+
+def load_model(run: str | Path, expected: type[M]) -> M:
+    """The model of a RUN, in evaluation mode, with its averaged weights where it has any.
+
+    Raises:
+        ValueError: there is no such run, it cannot be read, or it is another kind of model.
+    """
+    import lightning as L
+
+    from arlab.saving import rebuild
+
+    checkpoint = read(run)
+    try:
+        model = rebuild(checkpoint, L.LightningModule)
+    except ValueError as error:
+        raise ValueError(f"{run}: {error}") from error
+    if not isinstance(model, expected):
+        raise ValueError(f"{run}: is a {type(model).__name__}, expected a {expected.__name__}")
+    return model
+
+
+def load(run: str | Path) -> Trained:
+    """A trained model, ready to use: ``arlab.load("runs/fashion/raster").sample(classes=[3, 5], num_images=8)``.
+
+    Args:
+        run: a run folder, an experiment folder (its newest run), a checkpoint or an export.
+
+    Raises:
+        ValueError: there is no such run, or it cannot be read.
+    """
+    import lightning as L
+
+    from arlab.trained import Trained
+
+    return Trained(load_model(run, L.LightningModule))
+
+
+def _newest(experiment: Path) -> Path | None:
+    """The checkpoint of the run in this folder that was saved last."""
+    runs = [run for run in map(RunFolder, experiment.iterdir()) if run.evaluated is not None]
+    newest = max(runs, key=_saved_at, default=None)
+    return None if newest is None else newest.evaluated
+
+
+def _saved_at(run: RunFolder) -> float:
+    return max(path.stat().st_mtime for path in (run.last, run.best) if path.is_file())
+
+
+def _suggestion(path: Path) -> str:
+    """What can be named instead."""
+    root = runs_root()
+    runs = [path.parents[1] for path in root.glob("**/checkpoints/last.ckpt")]
+    experiments = sorted({run.parent.as_posix() for run in runs})
+    if not experiments:
+        return f"Nothing has been trained under {root}/ yet"
+    names = experiments + sorted(run.as_posix() for run in runs)
+    inside = [name for name in experiments if Path(name).is_relative_to(path)]
+    near = inside or difflib.get_close_matches(path.as_posix(), names, n=3, cutoff=0.6)
+    # 'fashion/raster' is as near to 'runs/fashion/raster' as can be, whatever the letters count.
+    near = [name for name in names if name == (root / path).as_posix()] or near
+    if near:
+        return f"Did you mean {' or '.join(near[:3])}?"
+    shown = ", ".join(experiments[:8]) + (", ..." if len(experiments) > 8 else "")
+    return f"There are: {shown}"

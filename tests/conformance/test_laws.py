@@ -1,0 +1,252 @@
+"""The laws hold for every ordering there is, and each law catches what it is for."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import arlab.orderings
+from arlab.conformance.laws import LAWS, LawBrokenError, Subject
+from arlab.orderings.ordering import Canvas, Ordering, Prefix, Visibility, causal, condition_slots, slots
+from arlab.orderings.raster import Raster
+from arlab.orderings.step import Kind, Layout, Progress, Read, Slots, Step
+from arlab.orderings.traversal import Traversal
+from arlab.rng import Rng, SampleRng
+from tests.paradigms.orderings import CellByCell, InstructedRandom, MaskedSets, NearToFar, ScaleByScale, Steps
+
+Law = Callable[[Subject], None]
+FLAT = (((2, 3),), ((1, 4),), ((4, 2),), ((3, 3),))
+PYRAMIDS = (((1, 1), (1, 2), (2, 3)), ((1, 1), (2, 2), (3, 3)), ((2, 2), (3, 4)))
+CELLS = (((3, 4),), ((2, 6),), ((4, 4),))
+
+
+class Rows(Traversal):
+    """A row a step: the parallel side of Traversal."""
+
+    def __init__(self) -> None:
+        pass
+
+    def groups(self, grid: tuple[int, ...]) -> list[Tensor]:
+        return list(torch.arange(grid[0] * grid[1]).split(grid[1]))
+
+
+FIXTURES = (
+    (Rows(), FLAT, (0, 1, 3)),
+    (ScaleByScale(), PYRAMIDS, (1, 3)),
+    (NearToFar(), FLAT, (1, 3)),
+    (MaskedSets(), FLAT, (1, 3)),
+    (InstructedRandom(), FLAT, (1, 3)),
+    (InstructedRandom(tokens_per_step=2), FLAT, (1, 3)),
+    (InstructedRandom(counts=(1, 1, 2)), (((1, 4),), ((2, 2),)), (1,)),
+    (CellByCell(), CELLS, (0, 1, 3)),
+)
+
+
+def discovered() -> list[type[Ordering]]:
+    """Every concrete ordering of the package."""
+    for module in pkgutil.walk_packages(arlab.orderings.__path__, "arlab.orderings."):
+        importlib.import_module(module.name)
+    found, ahead = [], [Ordering]
+    while ahead:
+        ahead += (cls := ahead.pop()).__subclasses__()
+        if cls.__module__.startswith("arlab.") and not inspect.isabstract(cls):
+            found.append(cls)
+    return sorted(found, key=lambda cls: cls.__name__)
+
+
+def accepts(ordering: Ordering, layout: Layout, num_slots: int) -> bool:
+    """Whether the ordering does not refuse this layout and condition."""
+    try:
+        list(ordering.steps(layout, Prefix(num_slots), SampleRng([0])))
+    except ValueError:
+        return False
+    return True
+
+
+def subjects() -> list[Subject]:
+    """Every pair of an ordering and a layout, with every number of condition slots."""
+    found = [Subject(o, Layout(shapes), p) for o, layouts, counts in FIXTURES for shapes in layouts for p in counts]
+    for cls in discovered():
+        ordering = cls()
+        cases = [(Layout(shapes), p) for shapes in FLAT + PYRAMIDS for p in (0, 1, 3)]
+        found += [Subject(ordering, layout, p) for layout, p in cases if accepts(ordering, layout, p)]
+    return found
+
+
+def named(subject: Subject) -> str:
+    grids = "+".join("x".join(map(str, shape)) for shape in subject.layout.shapes)
+    return f"{type(subject.ordering).__name__}-{grids}-{subject.num_slots}"
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("subject", subjects(), ids=named)
+def test_law_holds(subject: Subject, law: Law) -> None:
+    law(subject)
+
+
+@pytest.mark.parametrize("cls", discovered(), ids=lambda cls: cls.__name__)
+def test_every_ordering_accepts_some_non_square_grid(cls: type[Ordering]) -> None:
+    layouts = [Layout(shapes) for shapes in FLAT + PYRAMIDS if any(h != w for h, w in shapes)]
+    assert any(accepts(cls(), layout, 1) for layout in layouts)
+
+
+# ---- broken orderings: the first law that fails is the right one, and says where
+
+
+class Broken(Ordering):
+    """One token a step in raster order, like Raster; each subclass breaks one thing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def visibility(self, layout: Layout) -> Visibility:
+        return Visibility.CAUSAL
+
+    def see(self, query: Slots, key: Slots) -> Tensor:
+        return causal(query, key)
+
+    def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Steps:
+        for number, index in enumerate(self.predicted(layout)):
+            before = torch.tensor([index - 1])
+            fed = slots(Kind.TOKEN, before, before, number) if number else condition_slots(prefix)
+            yield self.step(fed, torch.tensor([index]), number, layout)
+
+    def predicted(self, layout: Layout) -> list[int]:
+        return list(range(layout.num_tokens))
+
+    def step(self, fed: Slots, token: Tensor, number: int, layout: Layout) -> Step:
+        progress = Progress(number, layout.num_tokens, number, number + 1, layout.num_tokens)
+        return Step(fed, Read.own(token, torch.tensor([len(fed) - 1])), progress)
+
+
+class Sound(Broken):
+    """Breaks nothing, so that the others are broken by what they change alone."""
+
+
+class Forgets(Broken):
+    def predicted(self, layout: Layout) -> list[int]:
+        return list(range(layout.num_tokens - 1))
+
+
+class Repeats(Broken):
+    def predicted(self, layout: Layout) -> list[int]:
+        return [*range(layout.num_tokens), 2]
+
+
+class WeighsTooMuch(Broken):
+    def step(self, fed: Slots, token: Tensor, number: int, layout: Layout) -> Step:
+        right = super().step(fed, token, number, layout)
+        heavy = Read(right.read.token, right.read.slot, right.read.way, right.read.weight * (1.5 if number == 4 else 1))
+        return Step(right.feed, heavy, right.progress)
+
+
+class SeesItself(Broken):
+    """Feeds the token it predicts, behind the one before it."""
+
+    def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Steps:
+        for number, right in enumerate(super().steps(layout, prefix, rng)):
+            own = slots(Kind.TOKEN, right.read.token, right.read.token, number, first=len(right.feed))
+            yield self.step(Slots.cat([right.feed, own]), right.read.token, number, layout)
+
+
+class SeesItselfInTraining(Broken):
+    """Decodes well, but trains like the one above."""
+
+    def training(self, layout: Layout, prefix: Prefix, rng: Rng) -> Step:
+        return SeesItself().training(layout, prefix, rng)
+
+
+class Shortsighted(Broken):
+    """Sees its own step and the one before; two layers reach three steps back."""
+
+    def visibility(self, layout: Layout) -> Visibility:
+        return Visibility.RULE
+
+    def see(self, query: Slots, key: Slots) -> Tensor:
+        return causal(query, key) & (key.step[None, :] >= query.step[:, None] - 1)
+
+
+class PromisesTooMuch(Rows):
+    """Queries of a group see each other, which plain causality does not let them."""
+
+    def visibility(self, layout: Layout) -> Visibility:
+        return Visibility.CAUSAL
+
+
+class SeesWhatLeft(Rows):
+    """Its rule shows later steps the queries that did not stay in the cache."""
+
+    def see(self, query: Slots, key: Slots) -> Tensor:
+        return key.step[None, :] <= query.step[:, None]
+
+
+class Peeks(ScaleByScale):
+    """Mixes the level being predicted into the canvas.
+
+    Args:
+        amount: how much of it.
+        tracked: whether gradients pass.
+    """
+
+    def __init__(self, *, amount: float, tracked: bool) -> None:
+        self.amount = amount
+        self.tracked = tracked
+
+    def compute(self, tokens: Tensor, source: Tensor, layout: Layout, canvas: Canvas) -> Tensor:
+        own = tokens[:, source] if self.tracked else tokens[:, source].detach()
+        return super().compute(tokens, source, layout, canvas) + self.amount * own
+
+
+class SwapsWays(NearToFar):
+    """Reads the right neighbour off the way declared to reach below, and the other way round."""
+
+    def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Steps:
+        for step in super().steps(layout, prefix, rng):
+            read = step.read
+            yield Step(step.feed, Read(read.token, read.slot, 1 - read.way, read.weight), step.progress)
+
+
+PYRAMID = ((1, 1), (1, 2), (2, 3))
+BROKEN = (
+    (Forgets(), ((2, 3),), "partition", r"token \(1, 2\) is never predicted"),
+    (Repeats(), ((2, 3),), "partition", r"token \(0, 2\) is predicted in step 2 and again in step 6"),
+    (WeighsTooMuch(), ((2, 3),), "partition", r"step 4: mixing weights of a token sum to \[1\.5\]"),
+    (SeesItself(), ((2, 3),), "no_leak", r"decoding: the prediction of \(0, 0\) in step 0 sees \(0, 0\)"),
+    (SeesItselfInTraining(), ((2, 3),), "no_leak", r"training: the prediction of \(0, 0\) in step 0 sees \(0, 0\)"),
+    (Shortsighted(), ((2, 3),), "no_leak", r"decoding: the prediction of \(1, 1\) in step 4 misses \(0, 0\)"),
+    (Peeks(amount=1.0, tracked=True), PYRAMID, "no_leak", r"of level 1 \(0, 0\) in step 1 sees level 1 \(0, 0\)"),
+    (PromisesTooMuch(), ((2, 3),), "promise", r"step 0: visibility\(\) promises 'a slot sees itself and"),
+    (Peeks(amount=1.0, tracked=False), PYRAMID, "driven_by_truth", r"slot 1 of step 1 carries something else"),
+    (Peeks(amount=1e-6, tracked=False), PYRAMID, "driven_by_truth", r"slot 1 of step 1 carries something else"),
+    (SeesWhatLeft(), ((2, 3),), "cache_equals_no_cache", r"the prediction of \(1, \d\) differs by"),
+    (SwapsWays(), ((2, 3),), "directions", r"way 0 is declared to reach \(0, 1\) further, but predicts \(1, 0\) from"),
+)
+
+
+@pytest.mark.parametrize(("ordering", "shapes", "law", "message"), BROKEN, ids=lambda v: type(v).__name__)
+def test_first_broken_law(ordering: Ordering, shapes: tuple[tuple[int, int], ...], law: str, message: str) -> None:
+    subject = Subject(ordering, Layout(shapes))
+    for each in LAWS:
+        if each.__name__ == law:
+            with pytest.raises(LawBrokenError, match=message):
+                each(subject)
+            return
+        each(subject)
+    pytest.fail(f"there is no law {law}")
+
+
+def test_the_orderings_that_break_nothing_else() -> None:
+    for law in LAWS:
+        law(Subject(Sound(), Layout(((2, 3),))))
+    assert {law for _, _, law, _ in BROKEN} == {law.__name__ for law in LAWS}
+
+
+def test_a_grid_that_cannot_be_walked_is_refused() -> None:
+    with pytest.raises(ValueError, match="Raster walks a single grid"):
+        list(Raster().steps(Layout(PYRAMID), Prefix(1), SampleRng([0])))

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from arlab.generators.generator import Generator
+from arlab.generators.guidance import ConstantGuidance, Guidance, LinearGuidance, PowerCosineGuidance
+from arlab.generators.sampler import Partial, Sampler
+from arlab.orderings.ordering import Ordering
+from arlab.orderings.raster import Raster
+from arlab.orderings.step import Progress
+from tests.conformance.test_laws import Rows
+from tests.paradigms.orderings import InstructedRandom, MaskedSets, NearToFar
+from tests.tiny import tiny_generator
+
+LABELS = torch.tensor([0, 1, 1, 0, 1])
+SEEDS = [11, 12, 13, 14, 15]
+ORDERINGS = [Raster(), Rows(), NearToFar(), MaskedSets(), InstructedRandom(tokens_per_step=2)]
+every_ordering = pytest.mark.parametrize("ordering", ORDERINGS, ids=lambda ordering: type(ordering).__name__)
+
+
+def tokens(generator: Generator, sampler: Sampler, index: list[int] | None = None) -> Tensor:
+    chosen = list(range(len(SEEDS))) if index is None else index
+    return sampler.sample(generator, LABELS[chosen], seeds=[SEEDS[i] for i in chosen]).tokens
+
+
+@every_ordering
+def test_a_sample_depends_on_its_label_and_seed_alone(ordering: Ordering) -> None:
+    generator = tiny_generator(ordering)
+    sampler = Sampler(guidance=ConstantGuidance(guidance_scale=2.0), top_p=0.9)
+    whole = tokens(generator, sampler)
+    for part in ([0], [3, 1], [4, 3, 2, 1, 0], [2, 2]):
+        assert torch.equal(tokens(generator, sampler, part), whole[part])
+    assert len(whole.unique(dim=0)) > 1
+    again = sampler.sample(generator, LABELS, seeds=[seed + 100 for seed in SEEDS]).tokens
+    assert not torch.equal(again, whole)
+
+
+@every_ordering
+def test_global_randomness_is_neither_used_nor_touched(ordering: Ordering) -> None:
+    generator = tiny_generator(ordering)
+    torch.manual_seed(1)
+    first, state = tokens(generator, Sampler()), torch.get_rng_state()
+    torch.manual_seed(2)
+    assert torch.equal(tokens(generator, Sampler()), first)
+    torch.manual_seed(1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@every_ordering
+def test_cached_equals_recomputed(ordering: Ordering) -> None:
+    generator = tiny_generator(ordering)
+    for guidance in (ConstantGuidance(), LinearGuidance()):
+        cached, recomputed = (Sampler(guidance=guidance, use_cache=use_cache) for use_cache in (True, False))
+        assert torch.equal(tokens(generator, cached), tokens(generator, recomputed))
+
+
+class BarelyGuided(Guidance):
+    """Scale 1 everywhere, with the unconditional pass run all the same."""
+
+    def __init__(self) -> None:
+        pass
+
+    def scale(self, progress: Progress) -> float:
+        return 1.0
+
+    @property
+    def active(self) -> bool:
+        return True
+
+
+@every_ordering
+def test_guidance_of_one_is_none(ordering: Ordering) -> None:
+    generator = tiny_generator(ordering)
+    unguided = tokens(generator, Sampler())
+    assert torch.equal(tokens(generator, Sampler(guidance=BarelyGuided())), unguided)
+    strong = Sampler(guidance=ConstantGuidance(guidance_scale=5.0))
+    assert not torch.equal(tokens(generator, strong), unguided)
+
+
+@every_ordering
+def test_temperature_zero_needs_no_seed(ordering: Ordering) -> None:
+    generator = tiny_generator(ordering)
+    greedy = Sampler(temperature=0)
+    first = greedy.sample(generator, LABELS, seeds=SEEDS).tokens
+    assert torch.equal(greedy.sample(generator, LABELS, seeds=SEEDS).tokens, first)
+    if ordering.static:
+        # The order is fixed as well, so nothing is left to chance and equal labels give equal images.
+        assert torch.equal(greedy.sample(generator, LABELS, seeds=[0] * 5).tokens, first)
+        assert len(first.unique(dim=0)) == len(LABELS.unique())
+
+
+@every_ordering
+def test_each_step_shows_what_is_known(ordering: Ordering) -> None:
+    generator = tiny_generator(ordering)
+    seen: list[Partial] = []
+    samples = Sampler().sample(generator, LABELS, seeds=SEEDS, on_step=seen.append)
+    assert [partial.progress.step for partial in seen] == list(range(seen[0].progress.steps))
+    known_BN = torch.zeros(5, 6, dtype=torch.bool)
+    for partial in seen:
+        assert (partial.known | ~known_BN).all(), "a token was forgotten"
+        known_BN = partial.known
+        assert known_BN.sum(1).tolist() == [partial.progress.drawn] * 5
+        # What is known is final, and what is not is mid-gray.
+        assert torch.equal(partial.tokens[known_BN], samples.tokens[known_BN])
+        image = partial.preview()
+        assert image.shape == (5, 1, 2, 3)
+        assert torch.equal(image.flatten(1)[known_BN], samples.images.flatten(1)[known_BN])
+        assert not image.flatten(1)[~known_BN].any()
+    assert known_BN.all()
+
+
+def test_samples_are_what_the_tokens_stand_for() -> None:
+    generator = tiny_generator().train()
+    samples = Sampler().sample(generator, LABELS, seeds=SEEDS)
+    assert samples.images.shape == (5, 1, 2, 3)
+    assert samples.images.dtype == torch.float32
+    assert torch.equal(samples.images, generator.tokenizer.decode(samples.tokens))
+    assert torch.equal(samples.labels, LABELS)
+    # The mode it was found in is the mode it is left in.
+    assert generator.training
+
+
+def test_frequencies_are_the_models() -> None:
+    """Images are drawn as often as their likelihood says, to five standard deviations."""
+    generator, number = tiny_generator(grid=(1, 2)), 4000
+    drawn = Sampler().sample(generator, torch.zeros(number, dtype=torch.long), seeds=range(number)).tokens
+    images = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+    log_prob = generator.log_prob(images, torch.zeros(9, dtype=torch.long))
+    assert log_prob is not None
+    expected = log_prob.sum(-1).exp()
+    frequency = torch.stack([(drawn == image).all(1).float().mean() for image in images])
+    assert ((frequency - expected).abs() <= 5 * (expected * (1 - expected) / number).sqrt() + 1e-6).all()
+
+
+# ---- schedules
+
+
+def progress(step: int, known: int, steps: int = 5, total: int = 20) -> Progress:
+    return Progress(step, steps, known, known + 1, total)
+
+
+def test_constant_guidance_can_stop() -> None:
+    guidance = ConstantGuidance(guidance_scale=3.0, until_token=4)
+    assert [guidance.scale(progress(0, known)) for known in (0, 4, 5)] == [3.0, 3.0, 1.0]
+    assert not ConstantGuidance().active
+
+
+def test_linear_guidance_goes_from_first_to_last_step() -> None:
+    guidance = LinearGuidance(start=1.0, end=3.0)
+    assert [guidance.scale(progress(step, 0)) for step in (0, 2, 4)] == [1.0, 2.0, 3.0]
+    assert guidance.scale(progress(0, 0, steps=1)) == 1.0
+
+
+def test_power_cosine_guidance_rises_with_what_is_known() -> None:
+    guidance = PowerCosineGuidance(guidance_scale=5.0, power=2.0)
+    assert guidance.scale(progress(0, 0)) == 1.0
+    assert guidance.scale(progress(0, 20)) == pytest.approx(5.0)
+    # (i / T)^2 = 1/4 at half the tokens: 1 + 4 (1 - cos(π / 4)) / 2.
+    assert guidance.scale(progress(0, 10)) == pytest.approx(1 + 2 * (1 - 0.5**0.5))

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from arlab.heads.discrete import DiscreteHead, draw_from_logits
+from arlab.heads.head import Hidden, Predicted, Sampling
+from arlab.orderings.ordering import Ordering, condition_slots
+from arlab.orderings.ordering import Prefix as P
+from arlab.orderings.raster import Raster
+from arlab.orderings.step import Layout, Progress, Read, Step
+from arlab.rng import BatchRng, Noise
+from arlab.tokens import TokenSpace
+from tests.conformance.test_laws import Rows
+from tests.paradigms.orderings import NearToFar
+from tests.parity.randar import RecordedOrder
+from tests.tiny import tiny_generator
+
+LAYOUT = Layout(((1, 2),))
+
+
+def bound(head: DiscreteHead, ways: int = 1, *, codebook_size: int = 5) -> DiscreteHead:
+    head.bind(4, TokenSpace(2, codebook_size), ways, embeds=True)
+    return head
+
+
+def hidden(*ways: Tensor, read: Read | None = None) -> Hidden:
+    read = Read.own(torch.tensor([0, 1]), torch.tensor([0, 1])) if read is None else read
+    return Hidden(ways, read, LAYOUT)
+
+
+# ---- drawing
+
+
+def brute_force(logits_V: Tensor, sampling: Sampling) -> Tensor:
+    """The distribution after temperature, top-k and top-p, by sorting token by token."""
+    prob = (logits_V.double() / sampling.temperature).softmax(-1).tolist()
+    ranked = sorted(range(len(prob)), key=lambda token: -prob[token])
+    ranked = ranked[: sampling.top_k] if sampling.top_k else ranked
+    whole = sum(prob[token] for token in ranked)
+    kept: list[int] = []
+    for token in ranked:
+        if kept and sum(prob[t] for t in kept) / whole >= sampling.top_p:
+            break
+        kept.append(token)
+    total = sum(prob[token] for token in kept)
+    return torch.tensor([prob[token] / total if token in kept else 0.0 for token in range(len(prob))])
+
+
+SETTINGS = [
+    Sampling(),
+    Sampling(0.5),
+    Sampling(1.0, 3),
+    Sampling(2.0, 100),
+    Sampling(1.0, 0, 0.7),
+    Sampling(1.3, 6, 0.6),
+    Sampling(1.0, 1),
+    Sampling(1.0, 0, 1e-6),
+]
+
+
+@pytest.mark.parametrize("sampling", SETTINGS, ids=str)
+def test_distribution_is_the_brute_force_one(sampling: Sampling) -> None:
+    logits_V = 2 * torch.randn(12)
+    expected = brute_force(logits_V, sampling)
+    points = 50_000
+    drawn = draw_from_logits(
+        logits_V.expand(1, points, -1), sampling, ((torch.arange(points) + 0.5) / points).expand(1, -1)
+    )
+    # An evenly spaced grid of uniform numbers meets each interval of the cumulative distribution to one point.
+    frequency = torch.bincount(drawn.tokens[0], minlength=12) / points
+    assert (frequency - expected).abs().max() < 2 / points
+    # What it says about the likelihood of what it drew is that distribution, too.
+    assert drawn.log_prob is not None
+    torch.testing.assert_close(drawn.log_prob[0], expected.float().log()[drawn.tokens[0]], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(1.2, 5, 0.9)], ids=str)
+def test_frequencies_lie_within_binomial_bounds(sampling: Sampling) -> None:
+    logits_V, number = torch.randn(8), 40_000
+    drawn = draw_from_logits(logits_V.expand(1, number, -1), sampling, torch.rand(1, number))
+    expected = brute_force(logits_V, sampling)
+    frequency = torch.bincount(drawn.tokens[0], minlength=8) / number
+    deviation = (expected * (1 - expected) / number).sqrt()
+    assert ((frequency - expected).abs() <= 5 * deviation).all()
+
+
+@pytest.mark.parametrize("sampling", SETTINGS, ids=str)
+def test_ends_of_the_unit_interval_draw_possible_tokens(sampling: Sampling) -> None:
+    logits_V = torch.cat((torch.randn(9), torch.full((3,), -torch.inf)))
+    ends = torch.tensor([[0.0, 1 - 2**-24]])
+    drawn = draw_from_logits(logits_V.expand(1, 2, -1), sampling, ends)
+    assert (brute_force(logits_V, sampling)[drawn.tokens[0]] > 0).all()
+
+
+def test_temperature_zero_takes_the_most_likely() -> None:
+    logits = torch.randn(2, 3, 6)
+    drawn = draw_from_logits(logits, Sampling(0.0, 2, 0.5), torch.rand(2, 3))
+    assert torch.equal(drawn.tokens, logits.argmax(-1))
+    assert drawn.log_prob is not None
+    torch.testing.assert_close(drawn.log_prob, logits.log_softmax(-1).amax(-1))
+
+
+@pytest.mark.parametrize("arguments", [(-1.0,), (1.0, -1), (1.0, 0, 0.0), (1.0, 0, 1.5)])
+def test_impossible_settings_are_refused(arguments: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Sampling(*arguments)
+
+
+# ---- logits
+
+
+def test_guidance_formula() -> None:
+    head = bound(DiscreteHead(zero_init=False, bias=True))
+    c, u = torch.randn(2, 2, 4), torch.randn(2, 2, 4)
+    predicted = Predicted(hidden(c), hidden(u))
+    cond, free = head.outputs[0](c), head.outputs[0](u)
+    for scale in (0.0, 1.0, 2.5):
+        torch.testing.assert_close(head.logits(predicted, scale), free + scale * (cond - free))
+    torch.testing.assert_close(head.logits(Predicted(hidden(c)), 2.5), cond)
+
+
+def test_ways_are_mixed_as_logits() -> None:
+    """The mean of two logits is the geometric mean of two distributions, not their mean."""
+    head = bound(DiscreteHead(zero_init=False), ways=2)
+    first, second = torch.randn(1, 2, 4), torch.randn(1, 2, 4)
+    read = Read(
+        torch.tensor([0, 1]),
+        slot=torch.tensor([[0, 0], [0, 1]]),
+        way=torch.tensor([[1, 0], [0, 1]]),
+        weight=torch.tensor([[1.0, 0.0], [0.25, 0.75]]),
+    )
+    logits = head.logits(Predicted(hidden(first, second, read=read)))
+    torch.testing.assert_close(logits[:, 0], head.outputs[1](second[:, 0]))
+    mixed = 0.25 * head.outputs[0](first[:, 0]) + 0.75 * head.outputs[1](second[:, 1])
+    torch.testing.assert_close(logits[:, 1], mixed)
+
+
+def test_starts_uniform() -> None:
+    head = bound(DiscreteHead())
+    predicted = Predicted(hidden(torch.randn(1, 2, 4)))
+    torch.testing.assert_close(head.logits(predicted).log_softmax(-1), torch.full((1, 2, 5), -math.log(5)))
+
+
+def test_loss_smooths_in_training_only() -> None:
+    head = bound(DiscreteHead(zero_init=False, label_smoothing=0.2))
+    predicted = Predicted(hidden(torch.randn(1, 2, 4)))
+    step = Step(condition_slots(P(2)), Read.own(torch.tensor([0, 1]), torch.tensor([0, 1])))
+    target = torch.tensor([[3, 1]])
+    log_prob = head.logits(predicted).log_softmax(-1)
+    nats = -log_prob.gather(-1, target[..., None])[..., 0]
+    smoothed = 0.8 * nats - 0.2 * log_prob.mean(-1)
+    rng = BatchRng(0, 1)
+    torch.testing.assert_close(head.train().loss(lambda: predicted, step, target, rng), smoothed)
+    torch.testing.assert_close(head.eval().loss(lambda: predicted, step, target, rng), nats)
+    torch.testing.assert_close(head.log_prob(lambda: predicted, step, target), -nats)
+
+
+def test_noise_is_looked_up_by_token() -> None:
+    """Two tokens drawn in either order receive the same uniform numbers."""
+    head = bound(DiscreteHead())
+    drawn = {}
+    for order in ([0, 1], [1, 0]):
+        read = Read.own(torch.tensor(order), torch.tensor([0, 1]))
+        step = Step(condition_slots(P(2)), read, Progress(0, 1, 0, 2, 2))
+        predicted = Predicted(hidden(torch.zeros(3, 2, 4), read=read))
+        tokens = head.draw(lambda p=predicted: p, step, 1.0, Sampling(), Noise([7, 8, 9], 2)).tokens
+        drawn[order[0]] = tokens[:, torch.tensor(order)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert len(drawn[0].unique()) > 1
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match="label_smoothing"):
+        DiscreteHead(label_smoothing=1.0)
+    with pytest.raises(ValueError, match="needs a tokenizer with a codebook"):
+        DiscreteHead().bind(4, TokenSpace(2), 1, embeds=True)
+
+
+# ---- the likelihood of whole images
+
+
+# One order for all images: only then do the probabilities belong to one distribution.
+ONE_ORDER = RecordedOrder(order_BN=torch.tensor([2, 0, 3, 1]).expand(81, -1), counts=(1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("ordering", [Raster(), Rows(), NearToFar(), ONE_ORDER], ids=lambda o: type(o).__name__)
+def test_probabilities_of_all_images_sum_to_one(ordering: Ordering) -> None:
+    generator = tiny_generator(ordering, grid=(2, 2)).double()
+    images = torch.tensor(list(itertools.product(range(3), repeat=4)))
+    log_prob = generator.log_prob(images, torch.ones(81, dtype=torch.long))
+    assert log_prob is not None
+    likelihood = log_prob.double().sum(-1).exp()
+    assert float(likelihood.sum()) == pytest.approx(1, abs=1e-5)
+    # They are not all the same, and depend on the class.
+    assert float(likelihood.max() / likelihood.min()) > 5
+    other = generator.log_prob(images, torch.zeros(81, dtype=torch.long))
+    assert other is not None
+    assert (log_prob - other).abs().max() > 1e-2
+
+
+def test_likelihood_is_the_loss() -> None:
+    generator = tiny_generator()
+    images, label = torch.randint(3, (4, 6)), torch.tensor([0, 1, 1, 0])
+    condition = generator.conditioner(label)
+    step = generator.ordering.teacher(generator.layout, condition.prefix, BatchRng(0, 4), images.device)
+    predict = generator.teacher_predict(step, images, condition)
+    loss = generator.head.loss(predict, step, images, BatchRng(0, 4))
+    torch.testing.assert_close(generator.log_prob(images, label), -loss.detach())
+    torch.testing.assert_close(loss, F.cross_entropy(generator.head.logits(predict()).mT, images, reduction="none"))

@@ -1,0 +1,109 @@
+"""What LlamaGen, NAR and RandAR share: a raster tokenizer, the backbone, and the names of their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from arlab.backbones.attention import Attention
+from arlab.backbones.feed_forward import GatedMLP
+from arlab.backbones.places import Places
+from arlab.backbones.rotary import AxialRotary, Nowhere
+from arlab.backbones.transformer import Transformer
+from arlab.data.facts import DataFacts
+from arlab.generators.generator import Generator
+from arlab.generators.guidance import Guidance
+from arlab.generators.sampler import Sampler
+from arlab.heads.discrete import DiscreteHead
+from arlab.orderings.ordering import Ordering
+from arlab.orderings.step import Layout
+from arlab.rng import BatchRng
+from arlab.tokenizers.tokenizer import Tokenizer
+from arlab.tokens import TokenSpace
+
+CLASSES = tuple("0123456789")
+
+
+class IndexTokenizer(Tokenizer):
+    """64 codes on an 8 x 8 grid; the goldens need no pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layout, self.space = Layout(((8, 8),)), TokenSpace(4, 64)
+        self.facts = DataFacts("golden", 1, (8, 8), CLASSES)
+
+    def encode(self, image_BCHW: Tensor) -> Tensor:
+        return image_BCHW.flatten(1).long()
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        return tokens.float().reshape(-1, 1, 8, 8)
+
+    def vectors(self, tokens: Tensor) -> Tensor:
+        return tokens[..., None].float()
+
+
+def llama_generator(ordering: Ordering, *, nowhere: Nowhere | None = None, places: Sequence[Places] = ()) -> Generator:
+    """The configuration of the goldens: width 64, two layers, four heads."""
+    backbone = Transformer(
+        width=64,
+        num_layers=2,
+        attention=Attention(num_heads=4),
+        feed_forward=GatedMLP(multiple_of=256),
+        rotary=AxialRotary(nowhere=nowhere),
+        places=list(places),
+    )
+    generator = Generator(tokenizer=IndexTokenizer(), ordering=ordering, backbone=backbone, head=DiscreteHead())
+    return generator.eval()
+
+
+def llama_names(num_layers: int) -> dict[str, str]:
+    """Published parameter name -> ours."""
+    names = {
+        "cls_embedding.embedding_table.weight": "conditioner.embedding.weight",
+        "tok_embeddings.weight": "head.embedding.weight",
+        "output.weight": "head.outputs.0.weight",
+        "norm.weight": "backbone.norms.0.weight",
+    }
+    inside = {
+        "attention.wqkv": "attention.qkv",
+        "attention.wo": "attention.out",
+        "attention_norm": "attention_norm",
+        "ffn_norm": "feed_forward_norm",
+        "feed_forward.w1": "feed_forward.gate",
+        "feed_forward.w3": "feed_forward.up",
+        "feed_forward.w2": "feed_forward.down",
+    }
+    for layer in range(num_layers):
+        names |= {f"layers.{layer}.{old}.weight": f"backbone.blocks.{layer}.{new}.weight" for old, new in inside.items()}
+    return names
+
+
+def logits_of(generator: Generator, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Teacher-forced logits (B, M, V) and the token (M) each is about, in the order of the pass."""
+    condition = generator.conditioner(labels)
+    step = generator.ordering.teacher(generator.layout, condition.prefix, BatchRng(0, len(labels)), tokens.device)
+    logits_BMV = generator.head.logits(generator.teacher_predict(step, tokens, condition)())
+    return logits_BMV, step.read.token
+
+
+def per_token_loss(generator: Generator, tokens: Tensor, labels: Tensor) -> Tensor:
+    """The head's loss (B, M) on the teacher-forced pass; nothing is dropped or noised."""
+    condition = generator.conditioner(labels)
+    rng = BatchRng(0, len(labels))
+    step = generator.ordering.teacher(generator.layout, condition.prefix, rng, tokens.device)
+    target = tokens.gather(1, step.read.token.expand(len(labels), -1))
+    return generator.head.loss(generator.teacher_predict(step, tokens, condition), step, target, rng)
+
+
+def grad_norm(generator: Generator) -> Tensor:
+    """The 2-norm of all gradients together."""
+    grads = [parameter.grad for parameter in generator.parameters() if parameter.grad is not None]
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(grad) for grad in grads]))
+
+
+def greedy(generator: Generator, labels: Tensor, guidance: Guidance, *, use_cache: bool = True) -> Tensor:
+    """The most likely token at every step, (B, N)."""
+    sampler = Sampler(guidance=guidance, temperature=0, use_cache=use_cache)
+    return sampler.sample(generator, labels, seeds=range(len(labels))).tokens

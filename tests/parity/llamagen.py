@@ -1,0 +1,98 @@
+"""LlamaGen (arXiv 2406.06525), class-conditional: a setting of Raster, Transformer and DiscreteHead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from arlab.backbones.rotary import AxialRotary, Nowhere
+from arlab.generators.generator import Generator
+from arlab.generators.guidance import ConstantGuidance
+from arlab.heads.discrete import draw_from_logits
+from arlab.heads.head import Sampling
+from arlab.orderings.ordering import Prefix, condition_slots, slots
+from arlab.orderings.raster import Raster
+from arlab.orderings.step import Kind, Slots
+from tests.goldens import golden
+from tests.parity.llama import grad_norm, greedy, llama_generator, llama_names, logits_of, per_token_loss
+from tests.parity.measured import Measured, Meter
+
+METER = Meter("LlamaGen")
+IO = "llamagenA_gpt_io"
+
+# The published loop counts steps after the first token: in step i of it, i + 1 tokens are known, and guidance goes off
+# once i exceeds the interval. Guidance therefore lasts while known <= interval + 1.
+INTERVAL = 20
+UNTIL_TOKEN = INTERVAL + 1
+
+
+def published(nowhere: Nowhere | None = None) -> Generator:
+    generator = llama_generator(Raster(), nowhere=nowhere)
+    weights = golden("llamagenA_gpt_state")
+    generator.load_state_dict({new: weights[old] for old, new in llama_names(2).items()})
+    return generator
+
+
+def teacher_forced() -> Iterator[Measured]:
+    io, generator = golden(IO), published()
+    logits, _ = logits_of(generator, io["tokens"], io["labels"])
+    yield METER.close("logits", logits, io["tf_logits"], atol=2e-4, rtol=1e-4)
+    loss = per_token_loss(generator, io["tokens"], io["labels"])
+    yield METER.close("loss", loss.mean(), io["tf_loss"], rtol=1e-5)
+    valid = io["valid"].float()[:, None].expand_as(loss)
+    yield METER.close("loss of valid rows", (loss * valid).sum() / valid.sum(), io["tf_loss_valid"], rtol=1e-5)
+
+
+def gradients() -> Iterator[Measured]:
+    io, generator = golden(IO), published()
+    per_token_loss(generator, io["tokens"], io["labels"]).mean().backward()
+    ours = {old: generator.get_parameter(new).grad for old, new in llama_names(2).items()}
+    for key in sorted(key for key in io if key.startswith("grad.")):
+        yield METER.scaled(f"∂ loss / ∂ {key[5:]}", ours[key[5:]], io[key], 1e-3)
+    yield METER.close("gradient norm", grad_norm(generator), io["grad_norm"], rtol=1e-4)
+
+
+def rope_table() -> Iterator[Measured]:
+    layout = published().layout
+    token = torch.arange(layout.num_tokens)
+    rows = Slots.cat([condition_slots(Prefix(1)), slots(Kind.TOKEN, token, token, 1)])
+    rotation = AxialRotary().rotation(rows, layout, 16, 1)
+    table = torch.stack((rotation.cos, rotation.sin), dim=-1)
+    yield METER.close("rotary table", table, golden(IO)["rope_cache"], atol=1e-6)
+
+
+def greedy_tokens() -> Iterator[Measured]:
+    io, generator = golden(IO), published()
+    for key, guidance in (
+        ("greedy_nocfg", ConstantGuidance()),
+        ("greedy_cfg", ConstantGuidance(guidance_scale=1.75)),
+        ("greedy_cfgint", ConstantGuidance(guidance_scale=1.75, until_token=UNTIL_TOKEN)),
+    ):
+        for use_cache in (True, False):
+            tokens = greedy(generator, io["gen_labels"], guidance, use_cache=use_cache)
+            yield METER.exact(f"{key}{'' if use_cache else ', no cache'}", tokens, io[key])
+
+
+def filtered() -> Iterator[Measured]:
+    """Temperature, top-k and top-p: the distribution that a fine grid of uniform numbers draws from."""
+    io = golden(IO)
+    top_k = int((io["filter_probs_3"] > 0).sum(-1).max())
+    settings = (Sampling(), Sampling(0.7, 5), Sampling(1.3, 0, 0.8), Sampling(0.9, 20, 0.95))
+    assert top_k <= settings[3].top_k
+    for number, sampling in enumerate(settings):
+        got = implied_distribution(io["filter_logits"], sampling, points=20000)
+        yield METER.close(f"filtered probabilities {number}", got, io[f"filter_probs_{number}"], atol=2e-4, rtol=1e-4)
+
+
+def implied_distribution(logits_BV: torch.Tensor, sampling: Sampling, points: int) -> torch.Tensor:
+    """The probability that the head reports for each token it draws; tokens rarer than 1 / points may be missed."""
+    probabilities = torch.zeros_like(logits_BV)
+    uniform_1P = ((torch.arange(points) + 0.5) / points)[None]
+    for row, logits_V in enumerate(logits_BV):
+        drawn = draw_from_logits(logits_V.expand(1, points, -1), sampling, uniform_1P)
+        probabilities[row].scatter_(0, drawn.tokens[0], drawn.log_prob[0].exp())
+    return probabilities
+
+
+QUANTITIES = (teacher_forced, gradients, rope_table, greedy_tokens, filtered)

@@ -1,0 +1,74 @@
+"""NAR (arXiv 2503.10696): LlamaGen with a second way out, for the neighbour below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from arlab.generators.generator import Generator
+from arlab.generators.guidance import ConstantGuidance
+from arlab.orderings.ordering import Prefix
+from arlab.orderings.step import Kind
+from arlab.rng import BatchRng
+from tests.goldens import golden
+from tests.paradigms.orderings import NearToFar
+from tests.parity.llama import grad_norm, greedy, llama_generator, llama_names, logits_of, per_token_loss
+from tests.parity.measured import Measured, Meter
+
+METER = Meter("NAR")
+IO = "narA_gpt_io"
+NAMES = llama_names(3) | {
+    "medusa_norm.weight": "backbone.norms.1.weight",
+    "medusa_output.weight": "head.outputs.1.weight",
+}
+# The published loop compares the interval with the number of known tokens itself, not with that of later steps as
+# LlamaGen's does; so here it is the interval, without the + 1.
+UNTIL_TOKEN = 20
+
+
+def published() -> Generator:
+    generator = llama_generator(NearToFar())
+    weights = golden("narA_gpt_state")
+    generator.load_state_dict({new: weights[old] for old, new in NAMES.items()})
+    return generator
+
+
+def teacher_forced() -> Iterator[Measured]:
+    io, generator = golden(IO), published()
+    logits, token = logits_of(generator, io["tokens"], io["labels"])
+    yield METER.close("logits", logits[:, token.argsort()], io["tf_logits"], atol=2e-4, rtol=1e-4)
+    loss = per_token_loss(generator, io["tokens"], io["labels"]).mean()
+    yield METER.close("loss", loss, io["tf_loss"], rtol=1e-5)
+
+
+def gradients() -> Iterator[Measured]:
+    io, generator = golden(IO), published()
+    per_token_loss(generator, io["tokens"], io["labels"]).mean().backward()
+    ours = {old: generator.get_parameter(new).grad for old, new in NAMES.items()}
+    for key in sorted(key for key in io if key.startswith("grad.")):
+        yield METER.scaled(f"∂ loss / ∂ {key[5:]}", ours[key[5:]], io[key], 1e-3)
+    yield METER.close("gradient norm", grad_norm(generator), io["grad_norm"], rtol=1e-4)
+
+
+def who_sees_whom() -> Iterator[Measured]:
+    """The rule, on the rows fed (the last token predicts nothing and is not fed), against the published table."""
+    generator = published()
+    fed = generator.ordering.training(generator.layout, Prefix(1), BatchRng(0, 1)).feed
+    row = torch.where(fed.kind == Kind.COND, 0, fed.source + 1)
+    yield METER.exact("mask", generator.ordering.see(fed, fed), golden(IO)["train_mask"][row][:, row])
+
+
+def greedy_tokens() -> Iterator[Measured]:
+    io, generator = golden(IO), published()
+    for key, guidance in (
+        ("greedy_nocfg", ConstantGuidance()),
+        ("greedy_cfg", ConstantGuidance(guidance_scale=1.75)),
+        ("greedy_cfgint", ConstantGuidance(guidance_scale=1.75, until_token=UNTIL_TOKEN)),
+    ):
+        for use_cache in (True, False):
+            tokens = greedy(generator, io["gen_labels"], guidance, use_cache=use_cache)
+            yield METER.exact(f"{key}{'' if use_cache else ', no cache'}", tokens, io[key])
+
+
+QUANTITIES = (teacher_forced, gradients, who_sees_whom, greedy_tokens)

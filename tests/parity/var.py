@@ -1,0 +1,247 @@
+"""VAR (arXiv 2404.02905): next-scale prediction over the residual pyramid of a multi-scale tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from arlab.backbones.attention import Attention
+from arlab.backbones.feed_forward import MLP
+from arlab.backbones.modulation import AdaLN
+from arlab.backbones.norms import L2QKNorm, LayerNorm
+from arlab.backbones.places import LearnedPlaces, LevelPlaces
+from arlab.backbones.rotary import NoRotary
+from arlab.backbones.transformer import Transformer
+from arlab.data.facts import DataFacts
+from arlab.generators.generator import Generator
+from arlab.generators.guidance import ConstantGuidance, Guidance, LinearGuidance
+from arlab.generators.sampler import Sampler
+from arlab.heads.discrete import DiscreteHead
+from arlab.heads.head import Predict, Sampling
+from arlab.orderings.ordering import Drawn
+from arlab.orderings.step import Layout, Step
+from arlab.tokenizers.tokenizer import Tokenizer
+from arlab.tokens import TokenSpace
+from tests.goldens import golden
+from tests.paradigms.orderings import ScaleByScale
+from tests.parity.llama import CLASSES, logits_of, per_token_loss
+from tests.parity.llamagen import implied_distribution
+from tests.parity.measured import Measured, Meter
+
+METER = Meter("VAR")
+IO = "varA_io"
+CFG = 1.5
+NULL = len(CLASSES)
+
+# The order of the recorded gradient norms, as the published module lists its parameters.
+_BLOCK = (
+    *("attn.scale_mul_1H11", "attn.q_bias", "attn.v_bias", "attn.mat_qkv.weight", "attn.proj.weight", "attn.proj.bias"),
+    *("ffn.fc1.weight", "ffn.fc1.bias", "ffn.fc2.weight", "ffn.fc2.bias", "ada_lin.1.weight", "ada_lin.1.bias"),
+)
+PARAMETERS = (
+    *("pos_start", "pos_1LC", "word_embed.weight", "word_embed.bias", "class_emb.weight", "lvl_embed.weight"),
+    *(f"blocks.{layer}.{name}" for layer in range(2) for name in _BLOCK),
+    *("head_nm.ada_lin.1.weight", "head_nm.ada_lin.1.bias", "head.weight", "head.bias"),
+)
+
+
+class ResidualTokenizer(Tokenizer):
+    """The part of VAR's tokenizer that a generator sees: codebook, and φ = (h + conv(h)) / 2 of each scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layout, self.space = Layout(((1, 1), (2, 2), (3, 3), (4, 4))), TokenSpace(16, 512)
+        self.facts = DataFacts("golden", 3, (64, 64), CLASSES)
+        weights = golden("varA_vae_quant_fp16")
+        self.codebook = nn.Embedding.from_pretrained(weights["quantize.embedding.weight"])
+        self.phi = nn.ModuleList(nn.Conv2d(16, 16, 3, padding=1) for _ in self.layout.shapes)
+        for level, conv in enumerate(self.phi):
+            prefix = f"quantize.quant_resi.qresi_ls.{level}."
+            conv.load_state_dict({name: weights[prefix + name] for name in ("weight", "bias")})
+
+    def encode(self, image_BCHW: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """The map itself, three channels of it: the decoder is not part of these goldens."""
+        return self.canvas(tokens, len(self.layout.shapes))[:, :3]
+
+    def vectors(self, tokens: Tensor) -> Tensor:
+        return self.codebook(tokens)
+
+    @torch.no_grad()
+    def canvas(self, tokens: Tensor, level: int) -> Tensor:
+        map_BCHW = torch.zeros(len(tokens), self.space.width, *self.layout.finest)
+        for below in range(level):
+            h_BnC = self.codebook(tokens[:, self.layout.tokens(below)])
+            h_BChw = h_BnC.transpose(1, 2).unflatten(-1, self.layout.shapes[below])
+            if self.layout.shapes[below] != self.layout.finest:
+                h_BChw = F.interpolate(h_BChw, self.layout.finest, mode="bicubic")
+            map_BCHW = map_BCHW + 0.5 * h_BChw + 0.5 * self.phi[below](h_BChw)
+        return map_BCHW
+
+
+def published() -> Generator:
+    backbone = Transformer(
+        width=128,
+        num_layers=2,
+        attention=Attention(num_heads=2, qk_norm=L2QKNorm(), qkv_bias=True, out_bias=True),
+        feed_forward=MLP(),
+        norm=LayerNorm(affine=False),
+        rotary=NoRotary(),
+        places=[LearnedPlaces(), LevelPlaces()],
+        modulation=AdaLN(),
+    )
+    head = DiscreteHead(bias=True)
+    generator = Generator(tokenizer=ResidualTokenizer(), ordering=ScaleByScale(), backbone=backbone, head=head)
+    generator.load_state_dict(_weights(golden("varA_var_fp16")))
+    return generator.eval()
+
+
+def _weights(old: dict[str, Tensor]) -> dict[str, Tensor]:
+    # pos_start is added to the condition in the first place only, so it merges into that place's vector; the row for
+    # condition slots that stand nowhere is never used.
+    places = torch.cat((old["pos_1LC"][0], torch.zeros(1, 128)))
+    places[0] += old["pos_start"][0, 0]
+    new = {
+        "conditioner.embedding.weight": old["class_emb.weight"],
+        "slot_embedding.computed.weight": old["word_embed.weight"],
+        "slot_embedding.computed.bias": old["word_embed.bias"],
+        "backbone.places.0.table": places,
+        "backbone.places.1.table": old["lvl_embed.weight"],
+        "head.outputs.0.weight": old["head.weight"],
+        "head.outputs.0.bias": old["head.bias"],
+        "backbone.modulation.final.weight": old["head_nm.ada_lin.1.weight"],
+        "backbone.modulation.final.bias": old["head_nm.ada_lin.1.bias"],
+    }
+    for layer in range(2):
+        theirs, block = f"blocks.{layer}.", f"backbone.blocks.{layer}."
+        q_bias, v_bias = old[theirs + "attn.q_bias"], old[theirs + "attn.v_bias"]
+        new |= {
+            block + "attention.qkv.weight": old[theirs + "attn.mat_qkv.weight"],
+            block + "attention.qkv.bias": torch.cat((q_bias, torch.zeros_like(q_bias), v_bias)),
+            block + "attention.qk_norm.log_scale_H": old[theirs + "attn.scale_mul_1H11"].flatten(),
+        }
+        for name in ("weight", "bias"):
+            new |= {
+                f"{block}attention.out.{name}": old[f"{theirs}attn.proj.{name}"],
+                f"{block}feed_forward.fc1.{name}": old[f"{theirs}ffn.fc1.{name}"],
+                f"{block}feed_forward.fc2.{name}": old[f"{theirs}ffn.fc2.{name}"],
+                f"backbone.modulation.blocks.{layer}.{name}": old[f"{theirs}ada_lin.1.{name}"],
+            }
+    return new
+
+
+def _gradients(generator: Generator) -> dict[str, Tensor]:
+    """Gradients under the published names and shapes."""
+    grad = {name: parameter.grad for name, parameter in generator.named_parameters() if parameter.grad is not None}
+    places = grad["backbone.places.0.table"]
+    found = {
+        "pos_start": places[:1, None].transpose(0, 1),
+        "pos_1LC": places[None, :30],
+        "word_embed.weight": grad["slot_embedding.computed.weight"],
+        "word_embed.bias": grad["slot_embedding.computed.bias"],
+        "class_emb.weight": grad["conditioner.embedding.weight"],
+        "lvl_embed.weight": grad["backbone.places.1.table"],
+        "head_nm.ada_lin.1.weight": grad["backbone.modulation.final.weight"],
+        "head_nm.ada_lin.1.bias": grad["backbone.modulation.final.bias"],
+        "head.weight": grad["head.outputs.0.weight"],
+        "head.bias": grad["head.outputs.0.bias"],
+    }
+    for layer in range(2):
+        theirs, block = f"blocks.{layer}.", f"backbone.blocks.{layer}."
+        q_bias, _, v_bias = grad[block + "attention.qkv.bias"].chunk(3)
+        found |= {
+            theirs + "attn.mat_qkv.weight": grad[block + "attention.qkv.weight"],
+            theirs + "attn.q_bias": q_bias,
+            theirs + "attn.v_bias": v_bias,
+            theirs + "attn.scale_mul_1H11": grad[block + "attention.qk_norm.log_scale_H"].reshape(1, 2, 1, 1),
+        }
+        for name in ("weight", "bias"):
+            found |= {
+                f"{theirs}attn.proj.{name}": grad[f"{block}attention.out.{name}"],
+                f"{theirs}ffn.fc1.{name}": grad[f"{block}feed_forward.fc1.{name}"],
+                f"{theirs}ffn.fc2.{name}": grad[f"{block}feed_forward.fc2.{name}"],
+                f"{theirs}ada_lin.1.{name}": grad[f"backbone.modulation.blocks.{layer}.{name}"],
+            }
+    return found
+
+
+def inputs() -> Iterator[Measured]:
+    """What the slots of the scales after the first carry, before it is projected."""
+    io, generator = golden(IO), published()
+    tokenizer = generator.tokenizer.module
+    for level in range(4):
+        yield METER.close(f"f̂ {level}", tokenizer.canvas(io["gt_BL"], level + 1), io[f"fhat_{level}"], atol=5e-5)
+    source = torch.arange(1, 30)
+    fed = generator.ordering.compute(io["gt_BL"], source, generator.layout, tokenizer.canvas)
+    yield METER.close("inputs", fed, io["x_BLCv_wo_first_l"], atol=5e-5)
+
+
+def teacher_forced() -> Iterator[Measured]:
+    io, generator = golden(IO), published()
+    logits, token = logits_of(generator, io["gt_BL"], io["labels"])
+    yield METER.exact("order", token, torch.arange(30))
+    yield METER.close("logits", logits, io["logits_tf"], atol=2e-5)
+    free, _ = logits_of(generator, io["gt_BL"], torch.full_like(io["labels"], NULL))
+    yield METER.close("logits, no class", free, io["logits_tf_uncond"], atol=2e-5)
+    loss = per_token_loss(generator, io["gt_BL"], io["labels"]).mean()
+    yield METER.close("loss", loss[None], io["tf_loss"], rtol=1e-5)
+
+
+def gradients() -> Iterator[Measured]:
+    io, generator = golden(IO), published()
+    per_token_loss(generator, io["gt_BL"], io["labels"]).mean().backward()
+    ours = _gradients(generator)
+    for key in sorted(key for key in io if key.startswith("grad::")):
+        yield METER.scaled(f"∂ loss / ∂ {key[6:]}", ours[key[6:]], io[key], 1e-4)
+    norms = torch.stack([ours[name].double().norm() for name in PARAMETERS])
+    yield METER.close("gradient norms", norms, io["grad_norms"].double(), atol=1e-7, rtol=1e-4)
+
+
+def greedy_tokens() -> Iterator[Measured]:
+    io, generator = golden(IO), published()
+    canvas = generator.tokenizer.module.canvas
+    for use_cache in (True, False):
+        suffix = "" if use_cache else ", no cache"
+        tokens, logits = _greedy(generator, io["labels"], LinearGuidance(start=1, end=1 + CFG), use_cache)
+        for level, shape in enumerate(generator.layout.shapes):
+            name = f"{level}{suffix}"
+            here = tokens[:, generator.layout.tokens(level)]
+            yield METER.exact(f"greedy tokens {name}", here, io[f"greedy_idx_{level}"])
+            yield METER.close(f"guided logits {name}", logits[level], io[f"greedy_logits_cfg_{level}"], atol=5e-5)
+            map_BCHW = canvas(tokens, level + 1)
+            yield METER.close(f"greedy f̂ {name}", map_BCHW, io[f"greedy_fhat_{level}"], atol=5e-5)
+            if level:
+                area = F.adaptive_avg_pool2d(canvas(tokens, level), shape)
+                yield METER.close(f"next map {name}", area, io[f"greedy_next_map_{level - 1}"], atol=5e-5)
+        free, _ = _greedy(generator, io["labels"], ConstantGuidance(), use_cache)
+        yield METER.exact(f"greedy tokens, cfg 0{suffix}", free, io["greedy_cfg0_idx"])
+
+
+def _greedy(
+    generator: Generator, labels: Tensor, guidance: Guidance, use_cache: bool
+) -> tuple[Tensor, list[Tensor]]:
+    """Greedy tokens (B, N) and the guided logits of each step."""
+    seen: list[Tensor] = []
+
+    def draw(predict: Predict, step: Step) -> Drawn:
+        seen.append(generator.head.logits(predict(), guidance.scale(step.progress)))
+        return Drawn(seen[-1].argmax(-1))
+
+    sampler = Sampler(guidance=guidance, use_cache=use_cache)
+    *_, last = sampler.decode(generator, labels, seeds=range(len(labels)), draw=draw)
+    return last.tokens, seen
+
+
+def filtered() -> Iterator[Measured]:
+    """Top-k 50, then top-p 0.9."""
+    io = golden(IO)
+    got = implied_distribution(io["filter_in"].flatten(0, 1), Sampling(1.0, 50, 0.9), points=4000)
+    yield METER.close("filtered probabilities", got.view(2, 8, -1), io["filter_out_probs"], atol=1e-6)
+
+
+QUANTITIES = (inputs, teacher_forced, gradients, greedy_tokens, filtered)

@@ -1,0 +1,154 @@
+"""The vector quantizer against its formulas.
+
+Letters: B batch, C vector width, h and w latent sides, V codebook size, T vectors.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from arlab.optimization import split_by_decay
+from arlab.tokenizers.quantizers.quantizer import CodeCounts, perplexity, usage
+from arlab.tokenizers.quantizers.vq import VectorQuantizer
+
+
+def bound(width: int = 3, **options: float) -> VectorQuantizer:
+    quantizer = VectorQuantizer(**{"codebook_size": 8, **options})  # type: ignore[arg-type]
+    quantizer.bind(width)
+    return quantizer
+
+
+def latents(batch: int = 4, width: int = 3, sides: tuple[int, int] = (2, 5), seed: int = 0) -> Tensor:
+    return torch.randn(batch, width, *sides, generator=torch.Generator().manual_seed(seed))
+
+
+def flat(z_BChw: Tensor) -> Tensor:
+    return z_BChw.permute(0, 2, 3, 1).reshape(-1, z_BChw.shape[1])
+
+
+def test_the_nearest_code_is_chosen() -> None:
+    quantizer = bound().eval()
+    z_BChw = latents()
+    quantized = quantizer(z_BChw)
+    assert torch.equal(quantized.ids.flatten(), torch.cdist(flat(z_BChw), quantizer.codebook).argmin(-1))
+    assert quantized.ids.shape == (4, 2, 5)
+    torch.testing.assert_close(quantized.vectors, quantizer.lookup(quantized.ids).permute(0, 3, 1, 2))
+
+
+def test_gradients_pass_straight_through_and_commit() -> None:
+    quantizer = bound(commitment_weight=0.5).eval()
+    z_BChw = latents().requires_grad_()
+    quantized = quantizer(z_BChw)
+    upstream = latents(seed=1)
+    (through,) = torch.autograd.grad((quantized.vectors * upstream).sum(), z_BChw, retain_graph=True)
+    torch.testing.assert_close(through, upstream)
+    (drawn,) = torch.autograd.grad(quantized.loss, z_BChw)
+    torch.testing.assert_close(drawn, 0.5 * 2 * (z_BChw - quantized.vectors).detach() / z_BChw.numel())
+
+
+def test_the_codebook_starts_from_latents_and_follows_their_moving_average() -> None:
+    quantizer = bound(decay=0.9, revive_below=0.0)
+    first_BChw, second_BChw = latents(seed=1), latents(seed=2)
+    ids_T = quantizer(first_BChw).ids.flatten()
+    z_TC = flat(first_BChw)
+
+    # By hand, from the start: 8 different latents, each with the average use 40 / 8.
+    quantizer2 = bound(decay=0.9, revive_below=0.0)
+    quantizer2._initialise(z_TC)
+    start_VC = quantizer2.codebook.clone()
+    assert (torch.cdist(start_VC, z_TC).min(-1).values < 1e-6).all()
+    assert len(start_VC.unique(dim=0)) == 8
+
+    count, total = [5.0] * 8, [start_VC[v] * 5.0 for v in range(8)]
+    for batch in (first_BChw, second_BChw):
+        z_TC = flat(batch)
+        codes = torch.stack([total[v] / count[v] for v in range(8)])
+        nearest = torch.cdist(z_TC, codes).argmin(-1)
+        for v in range(8):
+            mine = z_TC[nearest == v]
+            count[v] = 0.9 * count[v] + 0.1 * len(mine)
+            total[v] = 0.9 * total[v] + 0.1 * mine.sum(0)
+        if batch is first_BChw:
+            assert torch.equal(nearest, ids_T)
+            quantizer(second_BChw)
+    torch.testing.assert_close(quantizer.count, torch.tensor(count))
+    torch.testing.assert_close(quantizer.codebook, torch.stack([total[v] / count[v] for v in range(8)]))
+
+
+def test_dead_codes_are_revived_as_latents_of_the_batch() -> None:
+    quantizer = bound(decay=0.5, revive_below=0.2)
+    quantizer(latents())
+    z_BChw = latents(seed=3)
+    quantizer.codebook[2] = quantizer.total[2] = 1e3  # far from everything, so never chosen
+    quantizer.count[2] = 0.3 * quantizer.count.mean()  # halved once more it is below 0.2 of the average
+    before = quantizer.codebook.clone()
+    revived = quantizer(z_BChw).revived
+    assert revived >= 1
+    assert (flat(z_BChw) - quantizer.codebook[2]).abs().sum(-1).min() < 1e-5
+    alive = quantizer.count > 0.2 * quantizer.count.mean()
+    assert alive.all()
+    assert not torch.equal(before, quantizer.codebook)
+
+
+def test_without_revival_a_dead_code_stays() -> None:
+    quantizer = bound(decay=0.5, revive_below=0.0)
+    quantizer(latents())
+    quantizer.codebook[2], quantizer.total[2] = 1e3, 1e3 * quantizer.count[2]
+    assert quantizer(latents(seed=3)).revived == 0
+    torch.testing.assert_close(quantizer.codebook[2], torch.full((3,), 1e3))
+
+
+def test_evaluation_changes_nothing() -> None:
+    quantizer = bound().eval()
+    before = copy.deepcopy(quantizer.state_dict())
+    assert quantizer(latents()).revived == 0
+    assert all(torch.equal(before[key], value) for key, value in quantizer.state_dict().items())
+
+
+def test_random_choices_depend_on_seed_and_step_alone() -> None:
+    """A copy made from the saved state goes on exactly like the original, whatever the global generator does."""
+    original = bound(decay=0.5, revive_below=0.9)
+    original(latents())
+    resumed = bound(decay=0.5, revive_below=0.9)
+    resumed.load_state_dict(original.state_dict())
+    for seed in range(1, 4):
+        original(latents(seed=seed))
+        torch.rand(7)
+        resumed(latents(seed=seed))
+    assert torch.equal(original.codebook, resumed.codebook)
+
+
+def test_fewer_latents_than_codes_still_start() -> None:
+    quantizer = bound(codebook_size=32)
+    quantizer(latents(batch=1))
+    assert torch.isfinite(quantizer.codebook).all()
+
+
+def test_no_optimizer_touches_the_codebook() -> None:
+    assert split_by_decay(bound()) == ([], [])
+
+
+def test_usage_and_perplexity_by_hand() -> None:
+    counts = CodeCounts(4)
+    counts.update(torch.tensor([[0, 0, 1]]))
+    counts.update(torch.tensor([3]))
+    counted = counts.compute()
+    assert counted.tolist() == [2, 1, 0, 1]
+    assert usage(counted) == 0.75
+    entropy = 0.5 * math.log(2) + 2 * 0.25 * math.log(4)
+    torch.testing.assert_close(perplexity(counted), torch.tensor(math.exp(entropy)))
+    torch.testing.assert_close(perplexity(torch.ones(16)), torch.tensor(16.0))
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [({"codebook_size": 1}, "codebook_size"), ({"decay": 1.0}, "decay"), ({"revive_below": 2.0}, "revive_below")],
+)
+def test_impossible_options_are_refused(options: dict[str, float], key: str) -> None:
+    with pytest.raises(ValueError, match=f"quantizer.{key}"):
+        VectorQuantizer(**options)  # type: ignore[arg-type]
