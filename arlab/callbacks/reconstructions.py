@@ -12,12 +12,13 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from arlab.configurable import Configurable
 from arlab.data.data import Batch
 from arlab.images import image_grid, save_png
 from arlab.tokenizers.tokenizer import Tokenizer
 
 
-class Reconstructions(L.Callback):
+class Reconstructions(L.Callback, Configurable):
     """After each validation: the same images, each above its reconstruction.
 
     Written to ``samples/step-XXXXXX.png`` in the Trainer's ``default_root_dir`` and, where there is a TensorBoard
@@ -53,7 +54,10 @@ class Reconstructions(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero or self._image_BCHW is None:
             return
-        assert isinstance(pl_module, Tokenizer)
+        if not isinstance(pl_module, Tokenizer):
+            raise ValueError(
+                f"trainer.callbacks: Reconstructions needs a Tokenizer, the model is a {type(pl_module).__name__}"
+            )
         image_BCHW = self._image_BCHW
         reconstruction_BCHW = pl_module.decode(pl_module.encode(image_BCHW))
         picture = image_grid(_above(image_BCHW, reconstruction_BCHW, self.columns), self.columns, scale=self.scale)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from arlab.cli.config import Tree, find, from_dotted, experiment_name, overlay, read
+from arlab.cli.config import Tree, experiment_name, find, from_dotted, overlay, read
 
 FLAGS = ("help", "help_all", "print_config")
 _HELP = """\

@@ -16,7 +16,7 @@ import yaml
 
 from arlab import runs
 from arlab.cli.arguments import Request
-from arlab.cli.config import Tree, find, experiment_name, overlay, read
+from arlab.cli.config import Tree, experiment_name, find, overlay, read
 from arlab.cli.errors import suggestion
 from arlab.cli.fingerprint import difference, fingerprint, key_of
 from arlab.cli.lightning_cli import ArlabCLI

@@ -74,13 +74,14 @@ class Subject:
 
 
 def partition(subject: Subject) -> None:
-    """Every token is predicted, none twice; in each step the weights of a token's reads sum to one."""
+    """Every token is predicted, none twice; the weights of a token's reads sum to one.
+
+    The training pass is held to it as well where the ordering says that it gives an exact likelihood.
+    """
     for sample in range(2):
         seen: dict[int, int] = {}
         for number, step in enumerate(subject.steps(2)):
-            total_M = step.read.weight.sum(-1)
-            if not torch.allclose(total_M, torch.ones_like(total_M)):
-                raise LawBrokenError(f"step {number}: mixing weights of a token sum to {total_M.tolist()}, not 1")
+            _weights_sum_to_one(f"step {number}", step)
             for token in step.read.token.expand(2, -1)[sample].tolist():
                 if token in seen:
                     place = subject.place(token)
@@ -89,6 +90,18 @@ def partition(subject: Subject) -> None:
         missing = sorted(set(range(subject.layout.num_tokens)) - set(seen))
         if missing:
             raise LawBrokenError(f"token {subject.place(missing[0])} is never predicted")
+        training = subject.training(2)
+        _weights_sum_to_one("training", training)
+        times_N = training.read.token.expand(2, -1)[sample].bincount(minlength=subject.layout.num_tokens)
+        for token in (times_N != 1).nonzero()[:1, 0].tolist() if subject.ordering.exact else ():
+            place, times = subject.place(token), int(times_N[token])
+            raise LawBrokenError(f"training: token {place} is predicted {times} times, so its likelihood is not exact")
+
+
+def _weights_sum_to_one(where: str, step: Step) -> None:
+    total_M = step.read.weight.sum(-1)
+    if not torch.allclose(total_M, torch.ones_like(total_M)):
+        raise LawBrokenError(f"{where}: mixing weights of a token sum to {total_M.tolist()}, not 1")
 
 
 def no_leak(subject: Subject) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -69,6 +69,10 @@ class MemoryData(ImageData):
         if self._parts is None:
             self._parts = self.read()
         return self._parts
+
+    def still(self) -> Iterator[Batch]:
+        for row_B in torch.arange(len(self.parts.train)).split(self.batch_size):
+            yield self.parts.train.batch(row_B, known=True)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         rank, world_size = self._rank()

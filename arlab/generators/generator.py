@@ -181,13 +181,14 @@ class Generator(L.LightningModule, Configurable):
 
     @torch.no_grad()
     def log_prob(self, tokens: Tensor, label: Tensor) -> Tensor | None:
-        """Exact log-likelihood of each token in nats, (B, N); None where ordering or head have no exact one."""
+        """Exact log-likelihood in nats of token n at [:, n], (B, N); None where ordering or head have no exact one."""
         if not self.ordering.exact:
             return None
         condition = self.conditioner(label)
         step = self.ordering.teacher(self.layout, condition.prefix, BatchRng(0, len(label)), tokens.device)
         target = gather(tokens, step.read.token)
-        return self.head.log_prob(self.teacher_predict(step, tokens, condition), step, target)
+        log_prob_BM = self.head.log_prob(self.teacher_predict(step, tokens, condition), step, target)
+        return None if log_prob_BM is None else scatter(log_prob_BM, step.read.token, log_prob_BM)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         return self.optimizer.build(self, int(self.trainer.estimated_stepping_batches))

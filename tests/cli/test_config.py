@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from arlab.cli.arguments import parse
-from arlab.cli.config import find, experiment_name, overlay, read
+from arlab.cli.config import experiment_name, find, overlay, read
 
 REVERSED = {"ordering": {"class_path": "Raster", "init_args": {"reverse": True, "stride": 2}}}
 

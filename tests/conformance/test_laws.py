@@ -146,6 +146,13 @@ class WeighsTooMuch(Broken):
         return Step(right.feed, heavy, right.progress)
 
 
+class ForgetsInTraining(Broken):
+    """Says that its training pass gives an exact likelihood, but leaves out the last token there."""
+
+    def training(self, layout: Layout, prefix: Prefix, rng: Rng) -> Step:
+        return Forgets().training(layout, prefix, rng)
+
+
 class SeesItself(Broken):
     """Feeds the token it predicts, behind the one before it."""
 
@@ -216,6 +223,7 @@ PYRAMID = ((1, 1), (1, 2), (2, 3))
 BROKEN = (
     (Forgets(), ((2, 3),), "partition", r"token \(1, 2\) is never predicted"),
     (Repeats(), ((2, 3),), "partition", r"token \(0, 2\) is predicted in step 2 and again in step 6"),
+    (ForgetsInTraining(), ((2, 3),), "partition", r"training: token \(1, 2\) is predicted 0 times"),
     (WeighsTooMuch(), ((2, 3),), "partition", r"step 4: mixing weights of a token sum to \[1\.5\]"),
     (SeesItself(), ((2, 3),), "no_leak", r"decoding: the prediction of \(0, 0\) in step 0 sees \(0, 0\)"),
     (SeesItselfInTraining(), ((2, 3),), "no_leak", r"training: the prediction of \(0, 0\) in step 0 sees \(0, 0\)"),

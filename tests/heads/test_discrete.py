@@ -10,8 +10,7 @@ from torch.nn import functional as F
 
 from arlab.heads.discrete import DiscreteHead, draw_from_logits
 from arlab.heads.head import Hidden, Predicted, Sampling
-from arlab.orderings.ordering import Ordering, condition_slots
-from arlab.orderings.ordering import Prefix as P
+from arlab.orderings.ordering import Ordering, Prefix, condition_slots
 from arlab.orderings.raster import Raster
 from arlab.orderings.step import Layout, Progress, Read, Step
 from arlab.rng import BatchRng, Noise
@@ -92,7 +91,7 @@ def test_frequencies_lie_within_binomial_bounds(sampling: Sampling) -> None:
 
 @pytest.mark.parametrize("sampling", SETTINGS, ids=str)
 def test_ends_of_the_unit_interval_draw_possible_tokens(sampling: Sampling) -> None:
-    logits_V = torch.cat((torch.randn(9), torch.full((3,), -torch.inf)))
+    logits_V = F.pad(torch.randn(9), (2, 2), value=-torch.inf)
     ends = torch.tensor([[0.0, 1 - 2**-24]])
     drawn = draw_from_logits(logits_V.expand(1, 2, -1), sampling, ends)
     assert (brute_force(logits_V, sampling)[drawn.tokens[0]] > 0).all()
@@ -150,7 +149,7 @@ def test_starts_uniform() -> None:
 def test_loss_smooths_in_training_only() -> None:
     head = bound(DiscreteHead(zero_init=False, label_smoothing=0.2))
     predicted = Predicted(hidden(torch.randn(1, 2, 4)))
-    step = Step(condition_slots(P(2)), Read.own(torch.tensor([0, 1]), torch.tensor([0, 1])))
+    step = Step(condition_slots(Prefix(2)), Read.own(torch.tensor([0, 1]), torch.tensor([0, 1])))
     target = torch.tensor([[3, 1]])
     log_prob = head.logits(predicted).log_softmax(-1)
     nats = -log_prob.gather(-1, target[..., None])[..., 0]
@@ -167,7 +166,7 @@ def test_noise_is_looked_up_by_token() -> None:
     drawn = {}
     for order in ([0, 1], [1, 0]):
         read = Read.own(torch.tensor(order), torch.tensor([0, 1]))
-        step = Step(condition_slots(P(2)), read, Progress(0, 1, 0, 2, 2))
+        step = Step(condition_slots(Prefix(2)), read, Progress(0, 1, 0, 2, 2))
         predicted = Predicted(hidden(torch.zeros(3, 2, 4), read=read))
         tokens = head.draw(lambda p=predicted: p, step, 1.0, Sampling(), Noise([7, 8, 9], 2)).tokens
         drawn[order[0]] = tokens[:, torch.tensor(order)]

@@ -140,7 +140,9 @@ def test_by_way_lists_the_reads_that_count() -> None:
 
 def test_step_cat_shifts_slots_and_pads_reads() -> None:
     first = Step(condition_slots(Prefix(2)), Read.own(torch.tensor([0]), torch.tensor([1])))
-    both = Read(torch.tensor([1, 2]), torch.tensor([[0, 0], [0, 0]]), torch.tensor([[0, 1]] * 2), torch.full((2, 2), 0.5))
+    both = Read(
+        torch.tensor([1, 2]), torch.tensor([[0, 0], [0, 0]]), torch.tensor([[0, 1]] * 2), torch.full((2, 2), 0.5)
+    )
     whole = Step.cat([first, Step(tokens(0, step=1), both)])
     assert whole.read.token.tolist() == [0, 1, 2]
     assert whole.read.slot.tolist() == [[1, 0], [2, 2], [2, 2]]

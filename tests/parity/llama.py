@@ -76,7 +76,9 @@ def llama_names(num_layers: int) -> dict[str, str]:
         "feed_forward.w2": "feed_forward.down",
     }
     for layer in range(num_layers):
-        names |= {f"layers.{layer}.{old}.weight": f"backbone.blocks.{layer}.{new}.weight" for old, new in inside.items()}
+        names |= {
+            f"layers.{layer}.{old}.weight": f"backbone.blocks.{layer}.{new}.weight" for old, new in inside.items()
+        }
     return names
 
 

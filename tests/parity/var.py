@@ -222,9 +222,7 @@ def greedy_tokens() -> Iterator[Measured]:
         yield METER.exact(f"greedy tokens, cfg 0{suffix}", free, io["greedy_cfg0_idx"])
 
 
-def _greedy(
-    generator: Generator, labels: Tensor, guidance: Guidance, use_cache: bool
-) -> tuple[Tensor, list[Tensor]]:
+def _greedy(generator: Generator, labels: Tensor, guidance: Guidance, use_cache: bool) -> tuple[Tensor, list[Tensor]]:
     """Greedy tokens (B, N) and the guided logits of each step."""
     seen: list[Tensor] = []
 

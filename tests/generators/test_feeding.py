@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from arlab.data.facts import DataFacts
+from arlab.generators.conditioners import ClassLabel, Condition, Conditioner
+from arlab.generators.feeding import gather, mask_for, scatter
+from arlab.generators.generator import Generator
+from arlab.generators.guidance import ConstantGuidance
+from arlab.generators.sampler import Sampler
+from arlab.heads.discrete import DiscreteHead
+from arlab.orderings.ordering import Prefix, condition_slots, slots
+from arlab.orderings.raster import Raster
+from arlab.orderings.step import Kind, Layout, Slots
+from arlab.rng import Rng
+from tests.conformance.test_laws import Rows
+from tests.paradigms.orderings import NearToFar
+from tests.tiny import GrayLevels, tiny_backbone
+
+LAYOUT = Layout(((2, 3),))
+
+
+def fed(*index: int, step: int) -> Slots:
+    token = torch.tensor(index)
+    return slots(Kind.TOKEN, token, token, step)
+
+
+def test_gather_and_scatter_are_inverse() -> None:
+    values = torch.randn(2, 5, 3)
+    same, own = torch.tensor([4, 0]), torch.tensor([[4, 0], [1, 3]])
+    assert torch.equal(gather(values, same), values[:, [4, 0]])
+    assert torch.equal(gather(values, own)[1], values[1, [1, 3]])
+    assert torch.equal(gather(values[..., 0], own)[1], values[1, [1, 3], 0])
+    for index in (same, own):
+        new = torch.randn(2, 2, 3)
+        written = scatter(values, index, new)
+        assert torch.equal(gather(written, index), new)
+        untouched = scatter(torch.zeros(2, 5), index, torch.ones(2, 2)) == 0
+        assert torch.equal(written[untouched], values[untouched])
+
+
+def test_no_table_where_none_is_needed() -> None:
+    kept, one, two = fed(0, 1, step=0), fed(2, step=1), fed(2, 3, step=1)
+    causal = mask_for(Raster(), LAYOUT, Slots.cat([kept, one]), None)
+    assert (causal.causal, causal.allowed) == (True, None)
+    assert mask_for(Raster(), LAYOUT, one, kept).allowed is None
+    assert mask_for(NearToFar(), LAYOUT, two, kept).allowed is None
+    behind = mask_for(Raster(), LAYOUT, two, kept).allowed
+    assert behind is not None
+    assert behind.tolist() == [[True, True, True, False], [True, True, True, True]]
+    several = mask_for(NearToFar(), LAYOUT, Slots.cat([kept, two]), None).allowed
+    assert several is not None
+    assert several.tolist() == [[True, True, False, False]] * 2 + [[True] * 4] * 2
+
+
+def test_padding_is_hidden_from_all_but_itself() -> None:
+    valid = torch.tensor([[True, True], [False, True]])
+    rows = Slots.cat([condition_slots(Prefix(2, valid)), fed(0, step=1)])
+    allowed = mask_for(Raster(), LAYOUT, rows, None).allowed
+    assert allowed is not None
+    assert allowed.shape == (2, 1, 3, 3)
+    assert allowed[0, 0].tolist() == [[True, False, False], [True, True, False], [True, True, True]]
+    assert allowed[1, 0].tolist() == [[True, False, False], [False, True, False], [False, True, True]]
+    later = mask_for(Raster(), LAYOUT, fed(1, step=2), rows).allowed
+    assert later is not None
+    assert later[:, 0, 0].tolist() == [[True, True, True, True], [False, True, True, True]]
+
+
+class Padded(Conditioner):
+    """Three condition slots, of which the first one holds noise and is padding where the label is 1."""
+
+    num_slots = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = ClassLabel(num_slots=3, init_std=1.0)
+        self.noise = 0.0
+
+    def bind(self, width: int, facts: DataFacts) -> None:
+        self.inner.bind(width, facts)
+
+    def forward(self, label: Tensor) -> Condition:
+        condition = self.inner(label)
+        valid = torch.ones(len(label), 3, dtype=torch.bool)
+        valid[:, 0] = label != 1
+        noise = self.noise * (~valid)[..., None]
+        return Condition(condition.slots + noise, condition.vector, valid)
+
+    def null(self, label: Tensor) -> Tensor:
+        return self.inner.null(label)
+
+    def drop(self, label: Tensor, rng: Rng) -> Tensor:
+        return label
+
+
+def test_what_padding_holds_does_not_matter() -> None:
+    images, labels = torch.randint(3, (2, 6)), torch.tensor([0, 1])
+    for ordering in (Raster(), Rows(), NearToFar()):
+        torch.manual_seed(0)
+        conditioner = Padded()
+        generator = Generator(
+            tokenizer=GrayLevels(),
+            ordering=ordering,
+            backbone=tiny_backbone(),
+            head=DiscreteHead(zero_init=False, init_std=0.5),
+            conditioner=conditioner,
+        ).eval()
+        found = []
+        for noise in (0.0, 5.0):
+            conditioner.noise = noise
+            tokens = [
+                Sampler(use_cache=cache, guidance=ConstantGuidance(guidance_scale=scale))
+                .sample(generator, labels.repeat(8), seeds=range(16))
+                .tokens
+                for cache in (True, False)
+                for scale in (1.0, 2.0)
+            ]
+            found.append((generator.log_prob(images, labels), tokens))
+        (clean, without), (noisy, with_noise) = found
+        assert clean is not None
+        assert noisy is not None
+        torch.testing.assert_close(clean, noisy)
+        assert all(torch.equal(a, b) for a, b in zip(without, with_noise, strict=True))
+        # With and without cache, too.
+        assert torch.equal(without[0], without[2])
+        assert torch.equal(without[1], without[3])

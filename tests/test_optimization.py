@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from arlab.optimization import AdamW, split_by_decay
+
+
+def test_learning_rate_by_hand() -> None:
+    optimizer = AdamW(warmup_steps=4, final_fraction=0.2)
+    # Half a cosine from 1 at step 4 to 0.2 at step 12; a quarter, half and three quarters of the way in between.
+    half = 0.5**0.5
+    expected = {0: 0.25, 1: 0.5, 2: 0.75, 3: 1.0, 4: 1.0, 6: 0.6 + 0.4 * half, 8: 0.6, 10: 0.6 - 0.4 * half, 12: 0.2}
+    for step, factor in expected.items():
+        assert optimizer.factor(step, 12) == pytest.approx(factor), step
+    assert optimizer.factor(50, 12) == pytest.approx(0.2)
+
+
+def test_constant_and_without_warm_up() -> None:
+    assert {AdamW(warmup_steps=0, final_fraction=1.0).factor(step, 10) for step in range(11)} == {1.0}
+    assert AdamW(warmup_steps=100).factor(9, 10) == pytest.approx(0.1)
+
+
+def test_the_schedule_is_the_one_applied() -> None:
+    layer = nn.Linear(2, 2)
+    recipe = AdamW(learning_rate=0.5, weight_decay=0.1, betas=(0.8, 0.9), warmup_steps=2)
+    built = recipe.build(layer, 6)
+    optimizer, schedule = built["optimizer"], built["lr_scheduler"]["scheduler"]
+    assert built["lr_scheduler"]["interval"] == "step"
+    assert optimizer.defaults["betas"] == (0.8, 0.9)
+    rates = []
+    for _ in range(7):
+        rates.append(optimizer.param_groups[0]["lr"])
+        layer(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([0.5 * recipe.factor(step, 6) for step in range(7)])
+
+
+class Table(nn.Module):
+    no_weight_decay = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(3, 2))
+        self.inner = nn.Linear(2, 2)
+
+
+def test_decay_split() -> None:
+    module = nn.ModuleDict({"norm": nn.LayerNorm(2), "linear": nn.Linear(2, 3), "table": Table()})
+    module["tied"] = module["linear"]
+    module["frozen"] = nn.Linear(2, 2).requires_grad_(False)
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    decayed, kept = ([names[id(p)] for p in group] for group in split_by_decay(module))
+    # The exemption covers what the class holds itself, not what lies inside; what is tied is listed once.
+    assert sorted(decayed) == ["linear.weight", "table.inner.weight"]
+    assert sorted(kept) == ["linear.bias", "norm.bias", "norm.weight", "table.inner.bias", "table.table"]
+
+
+@pytest.mark.parametrize(("option", "value"), [("learning_rate", 0.0), ("final_fraction", 1.5)])
+def test_impossible_settings_are_refused(option: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"optimizer.{option}"):
+        AdamW(**{option: value})
