@@ -22,7 +22,7 @@ class Cache:
     """
 
     def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
+        self.capacity = max(1, capacity)
         self._keys_BHKE: dict[int, Tensor] = {}
         self._values_BHKE: dict[int, Tensor] = {}
         self._kept: list[Slots] = []
@@ -68,11 +68,16 @@ class Cache:
                 parts.append(kept)
 
     def truncate(self, length: int) -> None:
-        """Forget every row from ``length`` on, in every layer."""
-        for parts in (self._kept, *self._pruned.values()):
-            if parts:
-                rows = Slots.cat(parts)
-                parts[:] = [rows.select(torch.arange(min(length, len(rows)), device=rows.kind.device))]
+        """Forget every row from ``length`` on, in every layer.
+
+        Raises:
+            ValueError: a layer was pruned, so that its rows are no longer those of the others.
+        """
+        if self._pruned:
+            raise ValueError("cache: truncate before pruning, not after")
+        if self._kept:
+            rows = Slots.cat(self._kept)
+            self._kept = [rows.select(torch.arange(min(length, len(rows)), device=rows.kind.device))]
 
     def reorder(self, parents_B: Tensor) -> None:
         """Let sample b go on from sample ``parents_B[b]`` (the batch may shrink or grow)."""

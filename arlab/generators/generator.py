@@ -151,22 +151,22 @@ class Generator(L.LightningModule, Configurable):
         """Tokenise images that never change once per run; always in the same batches, so that resuming is exact."""
         data = getattr(self.trainer, "datamodule", None)
         still = data.still() if isinstance(data, ImageData) else None
-        if still is not None:
-            self._still_tokens = torch.cat([self.tokenizer.encode(batch.image.to(self.device)) for batch in still])
+        tokens = [self.tokenizer.encode(batch.image.to(self.device)) for batch in still or ()]
+        self._still_tokens = torch.cat(tokens) if tokens else None
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, "val")
+        self._evaluate(batch, batch_idx, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, "test")
+        self._evaluate(batch, batch_idx, "test")
 
-    def _evaluate(self, batch: Batch, part: str) -> None:
+    def _evaluate(self, batch: Batch, batch_idx: int, part: str) -> None:
         """Nats per token and image, bits per dimension, where they are exact; else the training loss."""
         size = len(batch.label)
         tokens = self.tokenizer.encode(batch.image)
         log_prob_BM = self.log_prob(tokens, batch.label)
         if log_prob_BM is None:
-            rng = BatchRng(mix_seed(self.seed, int(batch.row[0]), 1), size, self.device)
+            rng = BatchRng(mix_seed(self.seed, batch_idx, self.global_rank), size, self.device)
             result = self.objective.loss(self, tokens, batch.label, rng)
             self.log(f"{part}/loss", result.loss, batch_size=size, prog_bar=True)
             return
@@ -182,7 +182,8 @@ class Generator(L.LightningModule, Configurable):
     @torch.no_grad()
     def log_prob(self, tokens: Tensor, label: Tensor) -> Tensor | None:
         """Exact log-likelihood in nats of token n at [:, n], (B, N); None where ordering or head have no exact one."""
-        if not self.ordering.exact:
+        # Drawn orders give each image a likelihood under its own order; figures of mixed orders would mislead.
+        if not (self.ordering.exact and self.ordering.static):
             return None
         condition = self.conditioner(label)
         step = self.ordering.teacher(self.layout, condition.prefix, BatchRng(0, len(label)), tokens.device)

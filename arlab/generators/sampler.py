@@ -107,7 +107,7 @@ class Sampler(Configurable):
             return generator.head.draw(predict, step, scale, self.sampling, noise)
 
         tokens = None
-        training = generator.training
+        modes = [(module, module.training) for module in generator.modules()]
         generator.eval()
         try:
             for partial in self.decode(generator, labels, seeds=seeds, draw=draw):
@@ -115,7 +115,8 @@ class Sampler(Configurable):
                 if on_step is not None:
                     on_step(partial)
         finally:
-            generator.train(training)
+            for module, training in modes:
+                module.training = training
         assert tokens is not None, "an ordering without steps"
         return Samples(generator.tokenizer.decode(tokens).float(), tokens, labels)
 

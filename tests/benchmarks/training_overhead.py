@@ -1,4 +1,4 @@
-"""What Lightning and arlab cost beside a bare PyTorch loop of the same model: python -m tests.benchmarks.training_overhead.
+"""What Lightning and arlab cost beside a bare PyTorch loop: python -m tests.benchmarks.training_overhead.
 
 Both arms train the raster generator of experiments/fashion/raster.yaml (untrained tokenizer, batch 64) on the same
 images with the same optimizer and weight average, in turns. The bare loop is what a script would do: index, forward,
