@@ -15,10 +15,11 @@ from arlab.configurable import Configurable
 from arlab.generators.generator import Generator
 from arlab.generators.sampler import Sampler
 from arlab.images import image_grid, save_png
+from arlab.rng import mix_seed
 
 
 class SampleGrid(L.Callback, Configurable):
-    """After each validation: a row of samples per class, column i from seed i.
+    """After each validation: a row of samples per class, each image from a seed of its own, the same every time.
 
     The averaged weights are in place then. Written to ``samples/step-XXXXXX.png`` in the Trainer's
     ``default_root_dir`` and, where there is a TensorBoard logger, under ``val/samples``. Training is not disturbed:
@@ -53,7 +54,8 @@ class SampleGrid(L.Callback, Configurable):
             )
         rows = min(max(1, pl_module.facts.num_classes), self.num_classes)
         labels_B = torch.arange(rows).repeat_interleave(self.num_per_class)
-        samples = self.sampler.sample(pl_module, labels_B, seeds=list(range(self.num_per_class)) * rows)
+        seeds = [mix_seed(0, image) for image in range(len(labels_B))]
+        samples = self.sampler.sample(pl_module, labels_B, seeds=seeds)
         picture = image_grid(samples.images, self.num_per_class, scale=self.scale)
         save_png(picture, Path(trainer.default_root_dir) / "samples" / f"step-{trainer.global_step:06d}.png")
         for logger in trainer.loggers:

@@ -61,7 +61,10 @@ def show_run(console: Console, stages: Sequence[tuple[RunFolder, Mapping[str, An
     table.add_column("figure")
     table.add_column("value", justify="right")
     for folder, summary in stages:
-        rows = {name.removeprefix("val/"): _number(value) for name, value in summary["figures"].items()}
+        figures = {name.removeprefix("val/"): value for name, value in summary["figures"].items()}
+        if "nats_per_token" in figures:
+            del figures["loss"]  # the same figure under the name that checkpoints are chosen by
+        rows = {name: _number(value) for name, value in figures.items()}
         rows |= {"parameters": f"{summary['parameters']:,}", "steps": f"{summary['steps']:,}"}
         if summary["best_step"] not in (0, summary["steps"]):
             rows["best at step"] = f"{summary['best_step']:,}"

@@ -168,7 +168,7 @@ class Generator(L.LightningModule, Configurable):
         if log_prob_BM is None:
             rng = BatchRng(mix_seed(self.seed, batch_idx, self.global_rank), size, self.device)
             result = self.objective.loss(self, tokens, batch.label, rng)
-            self.log(f"{part}/loss", result.loss, batch_size=size, prog_bar=True)
+            self.log(f"{part}/loss", result.loss, batch_size=size, prog_bar=True, sync_dist=True)
             return
         nats_per_token = -log_prob_BM.mean()
         nats_per_image = -log_prob_BM.sum(-1).mean()
@@ -176,8 +176,9 @@ class Generator(L.LightningModule, Configurable):
         bits_per_dim = self.tokenizer.module.bits_per_dim(float(nats_per_image))
         if bits_per_dim is not None:
             figures["bits_per_dim"] = torch.tensor(bits_per_dim)
-        self.log_dict({f"{part}/{name}": value for name, value in figures.items()}, batch_size=size)
-        self.log(f"{part}/loss", nats_per_token, batch_size=size, prog_bar=True)
+        named = {f"{part}/{name}": value for name, value in figures.items()}
+        self.log_dict(named, batch_size=size, sync_dist=True)
+        self.log(f"{part}/loss", nats_per_token, batch_size=size, prog_bar=True, sync_dist=True)
 
     @torch.no_grad()
     def log_prob(self, tokens: Tensor, label: Tensor) -> Tensor | None:

@@ -8,6 +8,7 @@ backward, step, average.
 from __future__ import annotations
 
 import argparse
+import io
 import statistics
 import tempfile
 import time
@@ -16,10 +17,12 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
 
 from arlab.backbones.transformer import Transformer
+from arlab.callbacks.progress import StageProgress
 from arlab.callbacks.rng_state import RngState
 from arlab.data.fashion_mnist import FashionMNIST
 from arlab.generators.averaging import average
@@ -52,14 +55,18 @@ class StepTimes(Callback):
 
 
 def lightning_arm(data: FashionMNIST, steps: int, folder: str) -> list[float]:
-    """The Trainer with logger, progress off, RNG state and weight average, as arlab fit sets it up."""
+    """The Trainer as arlab fit sets it up: logger, live display, learning-rate monitor, RNG state, weight average."""
     times = StepTimes()
     trainer = L.Trainer(
         max_steps=steps,
         accelerator="cpu",
         logger=TensorBoardLogger(folder),
-        callbacks=[times, RngState()],
-        enable_progress_bar=False,
+        callbacks=[
+            times,
+            RngState(),
+            StageProgress("benchmark", Console(file=io.StringIO(), force_terminal=True)),
+            LearningRateMonitor(logging_interval="step"),
+        ],
         enable_checkpointing=False,
         enable_model_summary=False,
         limit_val_batches=0,
