@@ -15,12 +15,12 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 if TYPE_CHECKING:
-    from arlab.runs import load
+    from arlab.trained import load
 
 
 def __getattr__(name: str) -> object:
     if name == "load":
-        from arlab.runs import load
+        from arlab.trained import load
 
         return load
     raise AttributeError(f"module 'arlab' has no attribute {name!r}")

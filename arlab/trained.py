@@ -22,6 +22,7 @@ from arlab.generators.guidance import ConstantGuidance, Guidance
 from arlab.generators.sampler import Partial, Sampler
 from arlab.images import Picture, image_grid, save_png
 from arlab.rng import mix_seed
+from arlab.runs.resolve import load_model
 from arlab.tokenizers.tokenizer import Tokenizer
 
 _SHOWN_SIDE = 64
@@ -178,6 +179,18 @@ class Trained:
     def __repr__(self) -> str:
         data = f"{self.facts.source}, {self.facts.num_classes} classes"
         return f"Trained({type(self.model).__name__} on {data}, image {self.facts.image_size})"
+
+
+def load(run: str | Path) -> Trained:
+    """A trained model, ready to use: ``arlab.load("runs/fashion/raster").sample(classes=[3, 5], num_images=8)``.
+
+    Args:
+        run: a run folder, an experiment folder (its newest run), a checkpoint or an export.
+
+    Raises:
+        ValueError: there is no such run, or it cannot be read.
+    """
+    return Trained(load_model(run, L.LightningModule))
 
 
 def labels_of(classes: Sequence[int | str] | None, facts: DataFacts) -> list[int]:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from arlab import saving
 from arlab.backbones.attention import Attention
 from arlab.backbones.transformer import Transformer
 from arlab.data.facts import DataFacts
@@ -20,6 +19,7 @@ from arlab.generators.conditioners import ClassLabel
 from arlab.generators.generator import Generator
 from arlab.heads.discrete import DiscreteHead
 from arlab.orderings.raster import Raster
+from arlab.runs import checkpoint as saving
 from arlab.tokenizers.pixel import PixelTokenizer
 
 

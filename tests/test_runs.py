@@ -11,17 +11,17 @@ import pytest
 import torch
 
 import arlab
-from arlab import saving
 from arlab.backbones.transformer import Transformer
 from arlab.configurable import from_spec
 from arlab.data.digits import Digits
 from arlab.data.facts import DataFacts
-from arlab.export import export
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, LinearGuidance
 from arlab.heads.discrete import DiscreteHead
 from arlab.orderings.raster import Raster
-from arlab.runs import load_model, resolve
+from arlab.runs import checkpoint as saving
+from arlab.runs.export import export
+from arlab.runs.resolve import load_model, resolve
 from arlab.tokenizers.pixel import PixelTokenizer
 from arlab.tokenizers.tokenizer import Tokenizer
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
@@ -210,7 +210,7 @@ def test_failed_export_leaves_nothing(trained, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("arlab.export.save_file", fail)
+    monkeypatch.setattr("arlab.runs.export.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         export("runs/tiny/raster", "out/exported")
     assert list(Path("out").iterdir()) == []

@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from arlab.callbacks.run_checkpoints import RunCheckpoints
-from arlab.interrupted import Interrupted
+from arlab.runs.interrupted import Interrupted
 
 
 class Interruption(Checkpoint):

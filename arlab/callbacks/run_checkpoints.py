@@ -10,7 +10,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from arlab.run_folder import RunFolder
+from arlab.runs.folder import RunFolder
 
 
 class RunCheckpoints(Checkpoint):

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 
-from arlab.interrupted import Interrupted
+from arlab.runs.interrupted import Interrupted
 
 USAGE = 2
 _DEBUG = ContextVar("debug", default=os.environ.get("ARLAB_DEBUG", "") not in ("", "0"))

@@ -14,7 +14,6 @@ from typing import Any
 
 import yaml
 
-from arlab import runs
 from arlab.cli.arguments import Request
 from arlab.cli.config import Tree, experiment_name, find, overlay, read
 from arlab.cli.errors import suggestion
@@ -24,7 +23,8 @@ from arlab.cli.schema import checked
 from arlab.configurable import from_spec, to_plain
 from arlab.data.data import ImageData
 from arlab.data.facts import DataFacts
-from arlab.run_folder import RunFolder, runs_root
+from arlab.runs.folder import RunFolder, runs_root
+from arlab.runs.resolve import resolve
 from arlab.tokenizers.tokenizer import Tokenizer
 
 # Where a run is computed is the same for every stage of it.
@@ -208,7 +208,7 @@ def _plain_facts(facts: DataFacts) -> Tree:
 
 def _key_of_run(path: Path) -> str:
     """What identifies a tokenizer that is named by its run: the run's key where it is finished, else its content."""
-    found = runs.resolve(path)
+    found = resolve(path)
     folder = RunFolder(found.parent.parent)
     if path.is_dir() and found.is_file() and folder.finished:
         return folder.key

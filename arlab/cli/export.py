@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from arlab.cli.parser import Parser
-from arlab.runs import resolve
+from arlab.runs.resolve import resolve
 
 _EXAMPLES = """\
   arlab export runs/fashion/raster --out exports/raster
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     options = parser().read(argv)
     run = resolve(options.run)
 
-    from arlab.export import export
+    from arlab.runs.export import export
 
     folder = export(run, options.out)
     size = sum(path.stat().st_size for path in folder.iterdir())

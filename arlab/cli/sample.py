@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arlab.cli.parser import Parser
-from arlab.runs import load_model, resolve
+from arlab.runs.resolve import load_model, resolve
 
 if TYPE_CHECKING:
     from arlab.generators.sampler import Partial

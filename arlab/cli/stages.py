@@ -20,9 +20,9 @@ from arlab.cli.arguments import Request
 from arlab.cli.experiment import Experiment, Prepared, from_request
 from arlab.cli.lightning_cli import ArlabCLI
 from arlab.cli.summary import say, show_figures, show_run, summarise
-from arlab.run_folder import RunFolder, write_text
-from arlab.runs import read
-from arlab.saving import rebuild
+from arlab.runs.checkpoint import rebuild
+from arlab.runs.folder import RunFolder, write_text
+from arlab.runs.resolve import read
 
 
 def fit(request: Request) -> int:

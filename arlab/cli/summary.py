@@ -16,7 +16,7 @@ from rich.table import Table
 
 import arlab
 from arlab.callbacks.run_checkpoints import RunCheckpoints
-from arlab.run_folder import RunFolder
+from arlab.runs.folder import RunFolder
 
 
 def summarise(

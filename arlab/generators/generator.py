@@ -32,7 +32,7 @@ from arlab.optimization import AdamW
 from arlab.orderings.ordering import Ordering
 from arlab.orderings.step import Kind, Layout, Slots, Step
 from arlab.rng import BatchRng, mix_seed
-from arlab.saving import KEY, header
+from arlab.runs.checkpoint import KEY, header
 from arlab.tokenizers.tokenizer import Tokenizer
 
 
@@ -224,7 +224,7 @@ def load_tokenizer(path: str) -> Tokenizer:
     Raises:
         ValueError: there is none; experiment files are run by ``arlab fit`` before it builds a generator.
     """
-    from arlab.runs import load_model
+    from arlab.runs.resolve import load_model
 
     if Path(path).suffix in (".yaml", ".yml"):
         raise ValueError(f"tokenizer: {path} is an experiment; run `arlab fit --config {path}` and name its run")

@@ -15,7 +15,7 @@ from arlab.data.data import Batch, ImageData
 from arlab.data.facts import DataFacts
 from arlab.optimization import AdamW
 from arlab.orderings.step import Layout
-from arlab.saving import KEY, header
+from arlab.runs.checkpoint import KEY, header
 from arlab.tokenizers.autoencoder import Autoencoder, ConvAutoencoder
 from arlab.tokenizers.losses import L1, ReconstructionLoss
 from arlab.tokenizers.quantizers.quantizer import CodeCounts, Quantizer, perplexity, usage

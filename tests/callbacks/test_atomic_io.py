@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from arlab.callbacks.atomic_io import AtomicIO
-from arlab.run_folder import RunFolder, write_text
+from arlab.runs.folder import RunFolder, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,7 +173,7 @@ def test_a_trial_run_keeps_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
-    from arlab.run_folder import RunFolder
+    from arlab.runs.folder import RunFolder
 
     assert main([*FIT, *FAST, "--trainer.max_steps", "1"]) == 0
     run = only_run()

@@ -8,7 +8,7 @@ import pytest
 
 from arlab.cli.errors import guarded, take_debug
 from arlab.cli.training import main
-from arlab.interrupted import Interrupted
+from arlab.runs.interrupted import Interrupted
 from tests.cli.tiny_experiments import PIXELS, write_experiments
 
 FIT = ["fit", "--config", "experiments/tiny/raster.yaml", *PIXELS]

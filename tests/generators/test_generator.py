@@ -12,7 +12,6 @@ from lightning.pytorch.callbacks.weight_averaging import WeightAveraging
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from arlab import saving
 from arlab.configurable import from_spec
 from arlab.data.data import Batch
 from arlab.data.facts import DataFacts
@@ -24,6 +23,7 @@ from arlab.heads.discrete import DiscreteHead
 from arlab.optimization import AdamW, split_by_decay
 from arlab.orderings.raster import Raster
 from arlab.rng import BatchRng
+from arlab.runs import checkpoint as saving
 from tests.conformance.test_laws import Rows
 from tests.paradigms.orderings import MaskedSets, NearToFar
 from tests.tiny import GrayLevels, tiny_backbone, tiny_generator

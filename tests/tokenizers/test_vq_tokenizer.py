@@ -13,7 +13,7 @@ from arlab.data.digits import Digits
 from arlab.data.facts import DataFacts
 from arlab.data.fashion_mnist import FashionMNIST
 from arlab.optimization import AdamW
-from arlab.saving import read, rebuild
+from arlab.runs.checkpoint import read, rebuild
 from arlab.tokenizers.autoencoder import ConvAutoencoder
 from arlab.tokenizers.losses import L2
 from arlab.tokenizers.quantizers.vq import VectorQuantizer

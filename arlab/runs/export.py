@@ -21,9 +21,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from arlab import runs
-from arlab.runs import EXPORT_FILE
-from arlab.saving import FORMAT, KEY
+from arlab.runs import resolve
+from arlab.runs.resolve import EXPORT_FILE
+from arlab.runs.checkpoint import FORMAT, KEY
 
 MODEL_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.safetensors"
@@ -38,7 +38,7 @@ def export(run: str | Path, out: str | Path) -> Path:
     out = Path(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ValueError(f"out: {out} exists and is not an empty folder; name another")
-    checkpoint = runs.read(run)
+    checkpoint = resolve.read(run)
     entry = dict(checkpoint[KEY])
     tokenizer = entry.pop("tokenizer", None)
     entry["versions"] = {name: version(name) for name in ("torch", "lightning")}

@@ -10,12 +10,10 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from arlab.run_folder import RunFolder, runs_root
+from arlab.runs.folder import RunFolder, runs_root
 
 if TYPE_CHECKING:
     import lightning as L
-
-    from arlab.trained import Trained
 
     M = TypeVar("M", bound=L.LightningModule)
 
@@ -49,10 +47,10 @@ def read(run: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: there is no such run, or it cannot be read.
     """
-    from arlab import export, saving
+    from arlab.runs import checkpoint, export
 
     path = resolve(run)
-    return export.read(path) if path.is_dir() else saving.read(path)
+    return export.read(path) if path.is_dir() else checkpoint.read(path)
 
 
 def load_model(run: str | Path, expected: type[M]) -> M:
@@ -63,32 +61,16 @@ def load_model(run: str | Path, expected: type[M]) -> M:
     """
     import lightning as L
 
-    from arlab.saving import rebuild
+    from arlab.runs.checkpoint import rebuild
 
-    checkpoint = read(run)
+    held = read(run)
     try:
-        model = rebuild(checkpoint, L.LightningModule)
+        model = rebuild(held, L.LightningModule)
     except ValueError as error:
         raise ValueError(f"{run}: {error}") from error
     if not isinstance(model, expected):
         raise ValueError(f"{run}: is a {type(model).__name__}, expected a {expected.__name__}")
     return model
-
-
-def load(run: str | Path) -> Trained:
-    """A trained model, ready to use: ``arlab.load("runs/fashion/raster").sample(classes=[3, 5], num_images=8)``.
-
-    Args:
-        run: a run folder, an experiment folder (its newest run), a checkpoint or an export.
-
-    Raises:
-        ValueError: there is no such run, or it cannot be read.
-    """
-    import lightning as L
-
-    from arlab.trained import Trained
-
-    return Trained(load_model(run, L.LightningModule))
 
 
 def _newest(experiment: Path) -> Path | None:
