@@ -54,9 +54,21 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
             bound = signature.bind(self, *args, **named)
             bound.apply_defaults()
             object.__setattr__(self, _BUILT_WITH, dict(list(bound.arguments.items())[1:]))
-        init(self, *args, **named)
+            init(self, *args, **named)
+            _resolve_defaults(self)
+        else:
+            init(self, *args, **named)
 
     return wrapped
+
+
+def _resolve_defaults(component: Configurable) -> None:
+    """Record the part that stood in for ``None``, so that a default that changes later does not change this record."""
+    built_with = cast("dict[str, object]", component.__dict__[_BUILT_WITH])
+    for name, value in built_with.items():
+        resolved = getattr(component, name, None)
+        if value is None and isinstance(resolved, Configurable):
+            built_with[name] = resolved
 
 
 def to_plain(value: object) -> object:
@@ -102,6 +114,10 @@ def from_spec(spec: Spec, expected: type[_T]) -> _T:
     unknown = sorted(set(arguments) - set(parameters))
     if unknown:
         raise ValueError(f"{class_path} has no option {', '.join(map(repr, unknown))}")
+    try:
+        inspect.signature(cls.__init__).bind(None, **arguments)
+    except TypeError as error:
+        raise ValueError(f"{class_path}: {error}") from error
     hints = _type_hints(cls)
     return cls(**{key: _from_plain(value, hints.get(key)) for key, value in arguments.items()})
 
@@ -120,7 +136,8 @@ def _from_plain(value: object, hint: Any) -> Any:
     if isinstance(value, list):
         inner = next((c for c in candidates if c is not type(None)), None)
         items = [_from_plain(item, inner) for item in value]
-        return tuple(items) if "tuple" in str(hint) else items
+        is_tuple = any(typing.get_origin(c) is tuple or c is tuple for c in (hint, *candidates))
+        return tuple(items) if is_tuple else items
     return value
 
 

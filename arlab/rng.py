@@ -24,7 +24,7 @@ def mix_seed(*parts: int) -> int:
 
 
 class Rng(ABC):
-    """A source of random numbers for a batch; ``batch`` is its first dimension."""
+    """A source of random numbers for a batch, on the CPU; ``batch`` is their first dimension."""
 
     batch: int
 
@@ -42,32 +42,31 @@ class Rng(ABC):
 
 
 class BatchRng(Rng):
-    """One stream for the whole batch: fast, for training."""
+    """One stream for the whole batch, for training; drawn on the CPU, so that a run draws the same on any device."""
 
-    def __init__(self, seed: int, batch: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, seed: int, batch: int) -> None:
         self.batch = batch
-        self._generator = torch.Generator(device).manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(seed)
 
     def uniform(self, *shape: int) -> Tensor:
-        return torch.rand(self.batch, *shape, generator=self._generator, device=self._generator.device)
+        return torch.rand(self.batch, *shape, generator=self._generator)
 
     def normal(self, *shape: int) -> Tensor:
-        return torch.randn(self.batch, *shape, generator=self._generator, device=self._generator.device)
+        return torch.randn(self.batch, *shape, generator=self._generator)
 
 
 class SampleRng(Rng):
-    """One stream per sample, drawn on the CPU: sample i of seed s is the same in any batch and on any device."""
+    """One stream per sample: sample i of seed s is the same in any batch."""
 
-    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+    def __init__(self, seeds: Sequence[int]) -> None:
         self.batch = len(seeds)
-        self._device = torch.device(device)
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def uniform(self, *shape: int) -> Tensor:
-        return torch.stack([torch.rand(shape, generator=g) for g in self._generators]).to(self._device)
+        return torch.stack([torch.rand(shape, generator=g) for g in self._generators])
 
     def normal(self, *shape: int) -> Tensor:
-        return torch.stack([torch.randn(shape, generator=g) for g in self._generators]).to(self._device)
+        return torch.stack([torch.randn(shape, generator=g) for g in self._generators])
 
 
 class Noise:
@@ -88,14 +87,14 @@ class Noise:
     def uniform(self, token: Tensor, draw: int = 0) -> Tensor:
         """One uniform number per token of [B,] M, shape (B, M); ``draw`` counts draws for the same token."""
         if ("uniform", draw, 1) not in self._tables:
-            rng = SampleRng([mix_seed(seed, 1, draw) for seed in self.seeds], self.device)
-            self._tables["uniform", draw, 1] = rng.uniform(self.num_tokens)
+            rng = SampleRng([mix_seed(seed, 1, draw) for seed in self.seeds])
+            self._tables["uniform", draw, 1] = rng.uniform(self.num_tokens).to(self.device)
         return self._tables["uniform", draw, 1].gather(1, token.expand(len(self.seeds), -1))
 
     def normal(self, token: Tensor, width: int, draw: int = 0) -> Tensor:
         """Standard normal vectors per token of [B,] M, shape (B, M, width)."""
         if ("normal", draw, width) not in self._tables:
-            rng = SampleRng([mix_seed(seed, 2, draw) for seed in self.seeds], self.device)
-            self._tables["normal", draw, width] = rng.normal(self.num_tokens, width)
+            rng = SampleRng([mix_seed(seed, 2, draw) for seed in self.seeds])
+            self._tables["normal", draw, width] = rng.normal(self.num_tokens, width).to(self.device)
         index_BMC = token.expand(len(self.seeds), -1)[..., None].expand(-1, -1, width)
         return self._tables["normal", draw, width].gather(1, index_BMC)

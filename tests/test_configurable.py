@@ -159,3 +159,16 @@ def test_unknown_options_are_named() -> None:
     spec = {"class_path": "arlab.backbones.feed_forward.MLP", "init_args": {"ratio": 2.0, "colour": 1, "age": 2}}
     with pytest.raises(ValueError, match="has no option 'age', 'colour'"):
         from_spec(spec, FeedForward)
+
+
+def test_a_part_that_stood_in_for_none_is_recorded() -> None:
+    """So that a default that changes later does not change what an old checkpoint rebuilds."""
+    spec = Transformer(width=32).spec()["init_args"]
+    assert isinstance(spec, dict)
+    assert spec["attention"] == Attention().spec()
+    assert spec["norm"]["init_args"] == {"eps": 1e-5, "affine": True}
+
+
+def test_missing_arguments_are_a_value_error() -> None:
+    with pytest.raises(ValueError, match="missing a required argument: 'leaf'"):
+        from_spec({"class_path": f"{__name__}.Tree", "init_args": {}}, Tree)

@@ -33,8 +33,13 @@ class Backbone(nn.Module, Configurable, ABC):
             ValueError: the configuration cannot carry them.
         """
 
+    @property
     @abstractmethod
-    def modulate(self, condition_BSD: Tensor | None) -> Modulated:
+    def modulates(self) -> bool:
+        """Whether the condition's vector has an effect, beside condition slots."""
+
+    @abstractmethod
+    def modulate(self, condition_BSD: Tensor) -> Modulated:
         """Work a condition out for every layer; the result serves any number of passes."""
 
     @abstractmethod

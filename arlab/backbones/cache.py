@@ -77,7 +77,8 @@ class Cache:
             raise ValueError("cache: truncate before pruning, not after")
         if self._kept:
             rows = Slots.cat(self._kept)
-            self._kept = [rows.select(torch.arange(min(length, len(rows)), device=rows.kind.device))]
+            staying = torch.arange(min(length, len(rows)), device=rows.kind.device)
+            self._kept = [rows.select(staying)] if length else []
 
     def reorder(self, parents_B: Tensor) -> None:
         """Let sample b go on from sample ``parents_B[b]`` (the batch may shrink or grow)."""
@@ -88,7 +89,10 @@ class Cache:
             parts[:] = [part.samples(parents_B) for part in parts]
 
     def prune(self, layer: int, index_K: Tensor) -> None:
-        """Keep only these rows of one layer, in the order given."""
+        """Keep only these rows of one layer, in the order given.
+
+        A pass has one mask for all layers, so this is for orderings whose decoding needs none (``Visibility.BY_STEP``).
+        """
         rows = self.rows(layer)
         if rows is None:
             raise ValueError("cache: nothing to prune")

@@ -40,6 +40,9 @@ class Modulated:
 class Modulation(Configurable, ABC):
     """A recipe for the way of the condition into the blocks."""
 
+    active: bool = True
+    """Whether the condition has an effect."""
+
     @abstractmethod
     def build(self, width: int, num_blocks: int) -> ModulationModule:
         """A fresh module for a stack of blocks."""
@@ -49,7 +52,7 @@ class ModulationModule(nn.Module, ABC):
     """A condition (B, 1, D) or (B, S, D) to what modulates every block."""
 
     @abstractmethod
-    def forward(self, condition_BSD: Tensor | None) -> Modulated:
+    def forward(self, condition_BSD: Tensor) -> Modulated:
         """Work the condition out for all blocks."""
 
     def reset_parameters(self) -> None:
@@ -58,6 +61,8 @@ class ModulationModule(nn.Module, ABC):
 
 class NoModulation(Modulation):
     """The condition comes by the prefix alone."""
+
+    active = False
 
     def __init__(self) -> None:
         pass
@@ -69,19 +74,33 @@ class NoModulation(Modulation):
 class AdaLN(Modulation):
     """Per block, six vectors from SiLU and a linear map of the condition; two more in front of the head.
 
-    Scalable Diffusion Models with Transformers (adaLN), arXiv 2212.09748.
+    Scalable Diffusion Models with Transformers (DiT), arXiv 2212.09748.
 
     Args:
-        shared: one map for all blocks, plus a learned offset per block (VAR-d36, Infinity); saves 6 D² a block.
         zero_init: start with closed gates and no modulation.
     """
 
-    def __init__(self, *, shared: bool = False, zero_init: bool = True) -> None:
-        self.shared = shared
+    def __init__(self, *, zero_init: bool = True) -> None:
         self.zero_init = zero_init
 
     def build(self, width: int, num_blocks: int) -> ModulationModule:
-        return (_Shared if self.shared else _PerBlock)(width, num_blocks, self.zero_init)
+        return _PerBlock(width, num_blocks, self.zero_init)
+
+
+class SharedAdaLN(Modulation):
+    """One map of the condition for all blocks and a learned offset per block; saves 6 D² weights a block.
+
+    Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction (VAR), arXiv 2404.02905.
+
+    Args:
+        zero_init: start with closed gates and no modulation.
+    """
+
+    def __init__(self, *, zero_init: bool = True) -> None:
+        self.zero_init = zero_init
+
+    def build(self, width: int, num_blocks: int) -> ModulationModule:
+        return _Shared(width, num_blocks, self.zero_init)
 
 
 class _None(ModulationModule):
@@ -89,7 +108,7 @@ class _None(ModulationModule):
         super().__init__()
         self.num_blocks = num_blocks
 
-    def forward(self, condition_BSD: Tensor | None) -> Modulated:
+    def forward(self, condition_BSD: Tensor) -> Modulated:
         return Modulated((None,) * self.num_blocks)
 
 
@@ -105,8 +124,7 @@ class _PerBlock(ModulationModule):
         self.final = nn.Linear(width, 2 * width)
         self.zero_init = zero_init
 
-    def forward(self, condition_BSD: Tensor | None) -> Modulated:
-        assert condition_BSD is not None, "adaLN needs a condition"
+    def forward(self, condition_BSD: Tensor) -> Modulated:
         active = F.silu(condition_BSD)
         scale, shift = self.final(active).chunk(2, dim=-1)
         return Modulated(tuple(_pair(block(active)) for block in self.blocks), (scale, shift))
@@ -128,8 +146,7 @@ class _Shared(ModulationModule):
         self.final = nn.Linear(width, 2 * width)
         self.zero_init = zero_init
 
-    def forward(self, condition_BSD: Tensor | None) -> Modulated:
-        assert condition_BSD is not None, "adaLN needs a condition"
+    def forward(self, condition_BSD: Tensor) -> Modulated:
         active = F.silu(condition_BSD)
         scale, shift = self.final(active).chunk(2, dim=-1)
         shared = self.map(active)

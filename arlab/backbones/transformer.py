@@ -59,6 +59,12 @@ class Transformer(Backbone):
         init_std: float = 0.02,
     ) -> None:
         super().__init__()
+        for name, value, least in (("width", width, 1), ("num_layers", num_layers, 1), ("way_layers", way_layers, 1)):
+            if value < least:
+                raise ValueError(f"backbone.{name}: must be at least {least}, got {value}")
+        for name, rate in (("dropout", dropout), ("drop_path", drop_path)):
+            if not 0 <= rate < 1:
+                raise ValueError(f"backbone.{name}: must be in [0, 1), got {rate}")
         self.width = width
         self.num_layers = num_layers
         self.attention = Attention() if attention is None else attention
@@ -66,7 +72,7 @@ class Transformer(Backbone):
         self.norm = RMSNorm() if norm is None else norm
         self.rotary = AxialRotary() if rotary is None else rotary
         self.places_recipes = list(places or [])
-        self.modulation_recipe = NoModulation() if modulation is None else modulation
+        self.modulation = NoModulation() if modulation is None else modulation
         self.dropout = nn.Dropout(dropout)
         self.drop_path = drop_path
         self.way_layers = way_layers
@@ -80,10 +86,10 @@ class Transformer(Backbone):
         rates = torch.linspace(0, self.drop_path, depth).tolist()
         self.blocks = nn.ModuleList(_Block(self, layer, rate) for layer, rate in enumerate(rates))
         self.norms = nn.ModuleList(self.norm.build(self.width) for _ in range(ways))
-        self.modulation = self.modulation_recipe.build(self.width, depth)
+        self.conditioning = self.modulation.build(self.width, depth)
         self.places = nn.ModuleList(p.build(self.width, layout, num_condition) for p in self.places_recipes)
         self.apply(self._init)
-        self.modulation.reset_parameters()
+        self.conditioning.reset_parameters()
 
     def _init(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
@@ -94,8 +100,12 @@ class Transformer(Backbone):
         if isinstance(table, nn.Parameter):
             nn.init.normal_(table, std=self.init_std)
 
-    def modulate(self, condition_BSD: Tensor | None) -> Modulated:
-        modulated: Modulated = self.modulation(condition_BSD)
+    @property
+    def modulates(self) -> bool:
+        return self.modulation.active
+
+    def modulate(self, condition_BSD: Tensor) -> Modulated:
+        modulated: Modulated = self.conditioning(condition_BSD)
         return modulated
 
     def forward(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arlab.backbones.attention import Attention
+from arlab.backbones.modulation import AdaLN
 from arlab.backbones.places import LearnedPlaces
 from arlab.backbones.rotary import AxialRotary, IdentityRotation
 from arlab.backbones.transformer import Transformer
@@ -106,6 +107,7 @@ def toy_generator(ordering: Ordering, layout: Layout, *, num_slots: int = 1, see
             attention=Attention(num_heads=2),
             places=[LearnedPlaces()],
             rotary=AxialRotary(nowhere=IdentityRotation()),
+            modulation=AdaLN(zero_init=False),
             init_std=0.3,
         ),
         head=ToyHead(noised=Kind.NOISY in ordering.carries),

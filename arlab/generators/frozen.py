@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ class FrozenTokenizer(Configurable):
 
     def on(self, device: torch.device) -> Tokenizer:
         """The tokenizer, on this device."""
-        held = next(iter(self.module.state_dict().values()), None)
+        held = next(itertools.chain(self.module.parameters(), self.module.buffers()), None)
         if held is not None and held.device != device:
             self.module.to(device)
         return self.module

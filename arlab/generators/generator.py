@@ -95,6 +95,10 @@ class Generator(L.LightningModule, Configurable):
         self.conditioner.bind(width, self.facts)
         embeds = bool(self.ordering.carries & {Kind.TOKEN, Kind.NOISY})
         self.head.bind(width, self.tokenizer.space, ways, embeds=embeds)
+        if not self.backbone.modulates and not self.conditioner.num_slots:
+            raise ValueError("conditioner.num_slots: with 0 and a backbone without modulation the class has no effect")
+        if not self.backbone.modulates and Kind.NOISY in self.ordering.carries:
+            raise ValueError("backbone: noised slots learn their time by modulation; choose e.g. modulation: AdaLN")
         self.backbone.bind(self.layout, self.conditioner.num_slots, ways)
         self.slot_embedding = SlotEmbedding(
             width=width,
@@ -140,7 +144,8 @@ class Generator(L.LightningModule, Configurable):
     # ---- training
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        rng = BatchRng(mix_seed(self.seed, self.global_step, self.global_rank), len(batch.label), self.device)
+        # Within an accumulated step the batch number tells the parts of it apart.
+        rng = BatchRng(mix_seed(self.seed, self.global_step, batch_idx, self.global_rank), len(batch.label))
         still = self._still_tokens
         tokens = self.tokenizer.encode(batch.image) if still is None else still[batch.row]
         result = self.objective.loss(self, tokens, batch.label, rng)
@@ -166,7 +171,7 @@ class Generator(L.LightningModule, Configurable):
         tokens = self.tokenizer.encode(batch.image)
         log_prob_BM = self.log_prob(tokens, batch.label)
         if log_prob_BM is None:
-            rng = BatchRng(mix_seed(self.seed, batch_idx, self.global_rank), size, self.device)
+            rng = BatchRng(mix_seed(self.seed, batch_idx, self.global_rank), size)
             result = self.objective.loss(self, tokens, batch.label, rng)
             self.log(f"{part}/loss", result.loss, batch_size=size, prog_bar=True, sync_dist=True)
             return
@@ -175,7 +180,7 @@ class Generator(L.LightningModule, Configurable):
         figures = {"nats_per_token": nats_per_token, "nats_per_image": nats_per_image}
         bits_per_dim = self.tokenizer.module.bits_per_dim(float(nats_per_image))
         if bits_per_dim is not None:
-            figures["bits_per_dim"] = torch.tensor(bits_per_dim)
+            figures["bits_per_dim"] = nats_per_image.new_tensor(bits_per_dim)
         named = {f"{part}/{name}": value for name, value in figures.items()}
         self.log_dict(named, batch_size=size, sync_dist=True)
         self.log(f"{part}/loss", nats_per_token, batch_size=size, prog_bar=True, sync_dist=True)

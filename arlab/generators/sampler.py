@@ -5,6 +5,7 @@ Letters: B batch, N tokens of an image, M tokens drawn in a step, S slots, P con
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, Guidance
 from arlab.heads.head import Hidden, Predict, Predicted, Sampling
 from arlab.orderings.ordering import Drawn, Prefix
-from arlab.orderings.step import Progress, Read, Slots, Step
+from arlab.orderings.step import Kind, Progress, Read, Slots, Step
 from arlab.rng import Noise, SampleRng, mix_seed
 
 Draw = Callable[[Predict, Step], Drawn]
@@ -97,7 +98,12 @@ class Sampler(Configurable):
             labels: (B,) classes.
             seeds: one per image.
             on_step: called after each step with what is known so far.
+
+        Raises:
+            ValueError: there are not as many seeds as labels.
         """
+        if len(seeds) != len(labels):
+            raise ValueError(f"seeds: expected one per label ({len(labels)}), got {len(seeds)}")
         labels = labels.to(generator.device)
         noise = Noise(seeds, generator.layout.num_tokens, generator.device)
 
@@ -166,6 +172,16 @@ class _Run:
         self.cache = Cache(self.prefix.length + generator.layout.num_tokens) if sampler.use_cache else None
         self.kept: Slots | None = None
 
+    def valid_in_both(self, fed: Slots) -> Slots:
+        """Condition slots of the unconditional half are valid where the unconditional condition is."""
+        valid = self.condition.valid
+        if valid is None or fed.valid is None:
+            return fed
+        is_condition = fed.kind == Kind.COND
+        fed_valid = fed.valid.clone()
+        fed_valid[:, is_condition] = valid[:, fed.source[..., is_condition]]
+        return dataclasses.replace(fed, valid=fed_valid)
+
     def feed(self, fed: Slots, known: Known) -> tuple[Tensor, ...]:
         """Hidden vectors of the rows fed, one tensor per way; rows that stay are kept."""
         if self.cache is not None:
@@ -198,7 +214,7 @@ class _StepPredict:
         self.run = run
         self.tokens = tokens
         self.both = torch.arange(len(tokens), device=tokens.device).repeat(2 if run.guided else 1)
-        self.fed = step.feed.samples(self.both) if run.guided else step.feed
+        self.fed = run.valid_in_both(step.feed.samples(self.both)) if run.guided else step.feed
         self.read = step.read
         self.calls = 0
 

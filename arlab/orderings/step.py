@@ -145,6 +145,8 @@ class Slots:
 
     def samples(self, index: Tensor) -> Slots:
         """The rows of the samples at ``index``, where they differ per sample."""
+        if self.batch is None:
+            return self
         return self._map(lambda column: column[index] if column.dim() == 2 else column)
 
     def to(self, device: torch.device) -> Slots:

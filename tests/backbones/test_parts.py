@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from arlab.backbones.attention import Attention, Context, Mask
 from arlab.backbones.feed_forward import MLP, Activation, GatedMLP
-from arlab.backbones.modulation import AdaLN
+from arlab.backbones.modulation import AdaLN, SharedAdaLN
 from arlab.backbones.norms import L2QKNorm, LayerNorm, NoQKNorm, NormedQK, RMSNorm
 from arlab.backbones.places import LearnedPlaces, LevelPlaces
 from arlab.backbones.rotary import AxialRotary, CountedRotation, IdentityRotation, NoRotary, Rotation, ZeroRotation
@@ -220,17 +220,17 @@ def run(transformer: Transformer, h: Tensor, condition: Tensor | None = None) ->
     return transformer(h, rows, Mask(causal=True), transformer.modulate(condition))
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_zero_initialised_modulation_starts_as_the_identity(shared: bool) -> None:
-    backbone = bound(Transformer(width=16, modulation=AdaLN(shared=shared), norm=LayerNorm(affine=False)))
+@pytest.mark.parametrize("modulation", [AdaLN, SharedAdaLN])
+def test_zero_initialised_modulation_starts_as_the_identity(modulation: type[AdaLN | SharedAdaLN]) -> None:
+    backbone = bound(Transformer(width=16, modulation=modulation(), norm=LayerNorm(affine=False)))
     h, condition = torch.randn(2, 7, 16), torch.randn(2, 1, 16)
     (out,) = run(backbone, h, condition)
     torch.testing.assert_close(out, F.layer_norm(h, (16,), eps=1e-6))
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_modulation_per_slot_equals_per_image_where_it_is_constant(shared: bool) -> None:
-    backbone = bound(Transformer(width=16, modulation=AdaLN(shared=shared, zero_init=False), init_std=0.3))
+@pytest.mark.parametrize("modulation", [AdaLN, SharedAdaLN])
+def test_modulation_per_slot_equals_per_image_where_it_is_constant(modulation: type[AdaLN | SharedAdaLN]) -> None:
+    backbone = bound(Transformer(width=16, modulation=modulation(zero_init=False), init_std=0.3))
     h, condition = torch.randn(2, 7, 16), torch.randn(2, 1, 16)
     (one,), (many,) = run(backbone, h, condition), run(backbone, h, condition.expand(-1, 7, -1))
     torch.testing.assert_close(one, many)
@@ -239,8 +239,8 @@ def test_modulation_per_slot_equals_per_image_where_it_is_constant(shared: bool)
 
 
 def test_shared_modulation_is_smaller() -> None:
-    each, shared = (bound(Transformer(width=16, modulation=AdaLN(shared=s))) for s in (False, True))
-    sizes = [sum(p.numel() for p in b.modulation.parameters()) for b in (each, shared)]
+    each, shared = (bound(Transformer(width=16, modulation=kind())) for kind in (AdaLN, SharedAdaLN))
+    sizes = [sum(p.numel() for p in b.conditioning.parameters()) for b in (each, shared)]
     assert sizes[0] - sizes[1] == 3 * (6 * 16 * 16 + 6 * 16) - 4 * 6 * 16
 
 

@@ -125,3 +125,25 @@ def test_what_padding_holds_does_not_matter() -> None:
         # With and without cache, too.
         assert torch.equal(without[0], without[2])
         assert torch.equal(without[1], without[3])
+
+
+def test_each_half_of_a_guided_pass_has_its_own_padding() -> None:
+    generator = Generator(
+        tokenizer=GrayLevels(),
+        ordering=Raster(),
+        backbone=tiny_backbone(),
+        head=DiscreteHead(),
+        conditioner=Padded(),
+    ).eval()
+    seen: list[Tensor] = []
+
+    def watch(module: object, arguments: tuple[object, ...]) -> None:
+        rows = arguments[1]
+        assert isinstance(rows, Slots)
+        if rows.valid is not None:
+            seen.append(rows.valid)
+
+    generator.backbone.register_forward_pre_hook(watch)
+    Sampler(guidance=ConstantGuidance(guidance_scale=2.0)).sample(generator, torch.tensor([0, 1]), seeds=[0, 1])
+    # Rows: class 0, class 1 (whose first slot is padding), then 'no class' twice, which has no padding.
+    assert seen[0][:, 0].tolist() == [True, False, True, True]

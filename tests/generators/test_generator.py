@@ -22,7 +22,7 @@ from arlab.generators.sampler import Sampler
 from arlab.heads.discrete import DiscreteHead
 from arlab.optimization import AdamW, split_by_decay
 from arlab.orderings.raster import Raster
-from arlab.rng import BatchRng
+from arlab.rng import BatchRng, Rng
 from arlab.runs import checkpoint as saving
 from tests.conformance.test_laws import Rows
 from tests.paradigms.orderings import MaskedSets, NearToFar
@@ -284,3 +284,32 @@ def test_every_weight_takes_part() -> None:
     idle = [name for name, p in generator.named_parameters() if p.grad is None or not p.grad.any()]
     assert not idle
     assert isinstance(generator.head.embedding, nn.Embedding)
+
+
+def test_parts_of_an_accumulated_step_draw_different_randomness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step number stands still while gradients accumulate; the batch number does not."""
+    generator = tiny_generator()
+    batch = Batch(torch.zeros(64, 1, 2, 3), torch.zeros(64, dtype=torch.long), torch.full((64,), -1))
+    drawn: list[Tensor] = []
+
+    def watch(label: Tensor, rng: Rng) -> Tensor:
+        drawn.append(rng.uniform())
+        return label
+
+    monkeypatch.setattr(generator.conditioner, "drop", watch)
+    monkeypatch.setattr(generator, "log", lambda *_, **__: None)
+    for batch_idx in (0, 0, 1):
+        generator.training_step(batch, batch_idx)
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_a_class_without_effect_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"conditioner\.num_slots"):
+        Generator(
+            tokenizer=GrayLevels(),
+            ordering=Raster(),
+            backbone=tiny_backbone(),
+            head=DiscreteHead(),
+            conditioner=ClassLabel(num_slots=0),
+        )

@@ -114,8 +114,8 @@ def _weights(old: dict[str, Tensor]) -> dict[str, Tensor]:
         "backbone.places.1.table": old["lvl_embed.weight"],
         "head.outputs.0.weight": old["head.weight"],
         "head.outputs.0.bias": old["head.bias"],
-        "backbone.modulation.final.weight": old["head_nm.ada_lin.1.weight"],
-        "backbone.modulation.final.bias": old["head_nm.ada_lin.1.bias"],
+        "backbone.conditioning.final.weight": old["head_nm.ada_lin.1.weight"],
+        "backbone.conditioning.final.bias": old["head_nm.ada_lin.1.bias"],
     }
     for layer in range(2):
         theirs, block = f"blocks.{layer}.", f"backbone.blocks.{layer}."
@@ -130,7 +130,7 @@ def _weights(old: dict[str, Tensor]) -> dict[str, Tensor]:
                 f"{block}attention.out.{name}": old[f"{theirs}attn.proj.{name}"],
                 f"{block}feed_forward.fc1.{name}": old[f"{theirs}ffn.fc1.{name}"],
                 f"{block}feed_forward.fc2.{name}": old[f"{theirs}ffn.fc2.{name}"],
-                f"backbone.modulation.blocks.{layer}.{name}": old[f"{theirs}ada_lin.1.{name}"],
+                f"backbone.conditioning.blocks.{layer}.{name}": old[f"{theirs}ada_lin.1.{name}"],
             }
     return new
 
@@ -146,8 +146,8 @@ def _gradients(generator: Generator) -> dict[str, Tensor]:
         "word_embed.bias": grad["slot_embedding.computed.bias"],
         "class_emb.weight": grad["conditioner.embedding.weight"],
         "lvl_embed.weight": grad["backbone.places.1.table"],
-        "head_nm.ada_lin.1.weight": grad["backbone.modulation.final.weight"],
-        "head_nm.ada_lin.1.bias": grad["backbone.modulation.final.bias"],
+        "head_nm.ada_lin.1.weight": grad["backbone.conditioning.final.weight"],
+        "head_nm.ada_lin.1.bias": grad["backbone.conditioning.final.bias"],
         "head.weight": grad["head.outputs.0.weight"],
         "head.bias": grad["head.outputs.0.bias"],
     }
@@ -165,7 +165,7 @@ def _gradients(generator: Generator) -> dict[str, Tensor]:
                 f"{theirs}attn.proj.{name}": grad[f"{block}attention.out.{name}"],
                 f"{theirs}ffn.fc1.{name}": grad[f"{block}feed_forward.fc1.{name}"],
                 f"{theirs}ffn.fc2.{name}": grad[f"{block}feed_forward.fc2.{name}"],
-                f"{theirs}ada_lin.1.{name}": grad[f"backbone.modulation.blocks.{layer}.{name}"],
+                f"{theirs}ada_lin.1.{name}": grad[f"backbone.conditioning.blocks.{layer}.{name}"],
             }
     return found
 
