@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import lightning as L
 import torch
 from PIL import Image
 from torch import Tensor
@@ -21,6 +20,7 @@ from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, Guidance
 from arlab.generators.sampler import Partial, Sampler
 from arlab.images import Picture, image_grid, save_png
+from arlab.module import Module
 from arlab.rng import mix_seed
 from arlab.runs.resolve import load_model
 from arlab.tokenizers.tokenizer import Tokenizer
@@ -86,7 +86,7 @@ class Trained:
         model: the model, in evaluation mode.
     """
 
-    def __init__(self, model: L.LightningModule) -> None:
+    def __init__(self, model: Module) -> None:
         if not isinstance(model, (Generator, Tokenizer)):
             raise ValueError(f"is a {type(model).__name__}, expected a Generator or a Tokenizer")
         self.model = model
@@ -190,7 +190,7 @@ def load(run: str | Path) -> Trained:
     Raises:
         ValueError: there is no such run, or it cannot be read.
     """
-    return Trained(load_model(run, L.LightningModule))
+    return Trained(load_model(run, Module))
 
 
 def labels_of(classes: Sequence[int | str] | None, facts: DataFacts) -> list[int]:

@@ -131,7 +131,7 @@ def test_model_built_in_python_and_from_its_spec_write_the_same(generator):
 def test_what_a_trainer_saves_loads_and_samples():
     data = Digits(batch_size=4)
     model = Generator(
-        tokenizer=PixelTokenizer(facts=data.facts, num_levels=17, data_levels=17),
+        tokenizer=PixelTokenizer(facts=data.facts),
         ordering=Raster(),
         backbone=Transformer(width=16, num_layers=1),
         head=DiscreteHead(),

@@ -8,7 +8,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import lightning as L
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from rich.console import Console
 
@@ -20,6 +19,7 @@ from arlab.cli.arguments import Request
 from arlab.cli.experiment import Experiment, Prepared, from_request
 from arlab.cli.lightning_cli import ArlabCLI
 from arlab.cli.summary import say, show_figures, show_run, summarise
+from arlab.module import Module
 from arlab.runs.checkpoint import rebuild
 from arlab.runs.folder import RunFolder, write_text
 from arlab.runs.resolve import read
@@ -95,7 +95,7 @@ def evaluate(request: Request) -> int:
     console = _console()
     experiment = from_request(request)
     path = _evaluated(experiment, request)
-    model = rebuild(read(path), L.LightningModule)
+    model = rebuild(read(path), Module)
     tree = {**experiment.tree, "trainer": {**experiment.tree["trainer"], "logger": False, "callbacks": []}}
     tree["trainer"] |= {"enable_checkpointing": False, "enable_progress_bar": False}
     # The model comes from the checkpoint; the configuration gives the data and where to compute.

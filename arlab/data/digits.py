@@ -9,7 +9,11 @@ from arlab.data.memory import MemoryData, Parts
 from arlab.data.stream import Images
 
 _FACTS = DataFacts(
-    source="sklearn-digits", channels=1, image_size=(8, 8), class_names=tuple(str(digit) for digit in range(10))
+    source="sklearn-digits",
+    channels=1,
+    image_size=(8, 8),
+    class_names=tuple(str(digit) for digit in range(10)),
+    levels=17,
 )
 _TEST_SIZE = 297
 _SPLIT_SEED = 0
@@ -47,7 +51,7 @@ class Digits(MemoryData):
         if rest < 1:
             raise ValueError(f"data.validation_size: {self.validation_size} leaves nothing of {len(order)} images")
         train, validation, test = (
-            Images(pixel_NCHW[rows], label_N[rows], levels=17)
+            Images(pixel_NCHW[rows], label_N[rows], levels=_FACTS.levels)
             for rows in (order[-rest:], order[_TEST_SIZE:-rest], order[:_TEST_SIZE])
         )
         return Parts(train, validation, test)

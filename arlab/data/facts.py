@@ -14,12 +14,21 @@ class DataFacts:
         channels: 1 for gray, 3 for RGB.
         image_size: (H, W) in pixels.
         class_names: one name per class, in label order; empty without classes.
+        levels: how many intensities a channel takes, evenly spaced over [-1, 1]: 256 for 8-bit images.
+
+    Raises:
+        ValueError: there are fewer than two levels.
     """
 
     source: str
     channels: int
     image_size: tuple[int, int]
     class_names: tuple[str, ...] = ()
+    levels: int = 256
+
+    def __post_init__(self) -> None:
+        if self.levels < 2:
+            raise ValueError(f"facts.levels: must be at least 2, got {self.levels}")
 
     @property
     def num_classes(self) -> int:
@@ -33,7 +42,7 @@ class DataFacts:
 
     def contradiction(self, other: DataFacts) -> str | None:
         """The first fact in which a model and its data differ, as 'key: mine against theirs'; None if they agree."""
-        for key in ("channels", "image_size", "class_names"):
+        for key in ("channels", "image_size", "class_names", "levels"):
             mine, theirs = getattr(self, key), getattr(other, key)
             if mine != theirs:
                 return f"{key}: {mine} against {theirs}"

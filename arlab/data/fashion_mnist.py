@@ -58,7 +58,11 @@ class FashionMNIST(MemoryData):
     def read(self) -> Parts:
         with np.load(_FILE) as arrays:
             train, test = (
-                Images(torch.from_numpy(arrays[f"x_{part}"])[:, None], torch.from_numpy(arrays[f"y_{part}"]))
+                Images(
+                    torch.from_numpy(arrays[f"x_{part}"])[:, None],
+                    torch.from_numpy(arrays[f"y_{part}"]),
+                    levels=_FACTS.levels,
+                )
                 for part in ("train", "test")
             )
         kept = len(train) - self.validation_size
@@ -66,5 +70,4 @@ class FashionMNIST(MemoryData):
             raise ValueError(
                 f"data.validation_size: {self.validation_size} leaves nothing of {len(train)} training images"
             )
-        validation = Images(train.pixel_NCHW[kept:], train.label_N[kept:])
-        return Parts(Images(train.pixel_NCHW[:kept], train.label_N[:kept]), validation, test)
+        return Parts(train[:kept], train[kept:], test)

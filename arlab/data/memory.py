@@ -65,9 +65,17 @@ class MemoryData(ImageData):
 
     @property
     def parts(self) -> Parts:
-        """The images, read when first asked for."""
+        """The images, read when first asked for.
+
+        Raises:
+            ValueError: their intensities are not those of the facts, which exact likelihoods are computed from.
+        """
         if self._parts is None:
-            self._parts = self.read()
+            parts = self.read()
+            for images in (parts.train, parts.validation, parts.test):
+                if images.levels != self.facts.levels:
+                    raise ValueError(f"data.facts: levels {self.facts.levels} against {images.levels} of the images")
+            self._parts = parts
         return self._parts
 
     def still(self) -> Iterator[Batch]:

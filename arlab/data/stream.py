@@ -26,15 +26,27 @@ class Images:
     Attributes:
         pixel_NCHW: uint8 intensities 0 .. levels - 1.
         label_N: int64 class indices.
-        levels: how many intensities there are.
+        levels: how many intensities there are, as the data's facts say.
+
+    Raises:
+        ValueError: an intensity lies beyond the levels.
     """
 
     pixel_NCHW: Tensor
     label_N: Tensor
     levels: int = 256
 
+    def __post_init__(self) -> None:
+        highest = int(self.pixel_NCHW.max()) if self.pixel_NCHW.numel() else 0
+        if highest >= self.levels:
+            raise ValueError(f"images: intensity {highest} lies beyond their {self.levels} levels")
+
     def __len__(self) -> int:
         return int(self.pixel_NCHW.shape[0])
+
+    def __getitem__(self, rows: slice | Tensor) -> Images:
+        """Some of the images."""
+        return Images(self.pixel_NCHW[rows], self.label_N[rows], self.levels)
 
     def batch(self, row_B: Tensor, known: bool) -> Batch:
         """The images at ``row_B``, intensities v mapped to 2v / (levels - 1) - 1; rows are told where ``known``."""

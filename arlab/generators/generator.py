@@ -5,12 +5,12 @@ Letters: B batch, N tokens of an image, M tokens predicted, S slots, D width, C 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.callbacks.weight_averaging import WeightAveraging
@@ -19,8 +19,7 @@ from torch import Tensor
 
 from arlab.backbones.attention import Mask
 from arlab.backbones.backbone import Backbone
-from arlab.configurable import Configurable
-from arlab.data.data import Batch, ImageData
+from arlab.data.data import Batch
 from arlab.data.facts import DataFacts
 from arlab.generators.averaging import average
 from arlab.generators.conditioners import ClassLabel, Condition, Conditioner
@@ -28,15 +27,16 @@ from arlab.generators.feeding import Known, SlotEmbedding, gather, mask_for, sca
 from arlab.generators.frozen import FrozenTokenizer
 from arlab.generators.objective import Objective, TeacherForcing
 from arlab.heads.head import Head, Hidden, Predict, Predicted
+from arlab.module import Module
 from arlab.optimization import AdamW
 from arlab.orderings.ordering import Ordering
 from arlab.orderings.step import Kind, Layout, Slots, Step
 from arlab.rng import BatchRng, mix_seed
-from arlab.runs.checkpoint import KEY, header
+from arlab.runs.checkpoint import KEY
 from arlab.tokenizers.tokenizer import Tokenizer
 
 
-class Generator(L.LightningModule, Configurable):
+class Generator(Module):
     """Images -> tokens -> slots -> hidden vectors -> distributions over tokens, and back when sampling.
 
     Args:
@@ -87,10 +87,11 @@ class Generator(L.LightningModule, Configurable):
         self._bind()
 
     def _bind(self) -> None:
-        for key in ("channels", "image_size"):
-            mine, its = getattr(self.facts, key), getattr(self.tokenizer.module.facts, key)
-            if mine != its:
-                raise ValueError(f"tokenizer: made for {key} {its}, but the data has {key} {mine}")
+        # A tokenizer may come from other data, with other classes, but not with other pixels.
+        its = dataclasses.replace(self.tokenizer.module.facts, class_names=self.facts.class_names)
+        contradiction = its.contradiction(self.facts)
+        if contradiction is not None:
+            raise ValueError(f"tokenizer: it and the data differ in {contradiction}")
         width, ways = self.backbone.width, self.ordering.ways
         self.conditioner.bind(width, self.facts)
         embeds = bool(self.ordering.carries & {Kind.TOKEN, Kind.NOISY})
@@ -154,8 +155,7 @@ class Generator(L.LightningModule, Configurable):
 
     def on_fit_start(self) -> None:
         """Tokenise images that never change once per run; always in the same batches, so that resuming is exact."""
-        data = getattr(self.trainer, "datamodule", None)
-        still = data.still() if isinstance(data, ImageData) else None
+        still = None if self.data is None else self.data.still()
         tokens = [self.tokenizer.encode(batch.image.to(self.device)) for batch in still or ()]
         self._still_tokens = torch.cat(tokens) if tokens else None
 
@@ -203,20 +203,11 @@ class Generator(L.LightningModule, Configurable):
     def configure_callbacks(self) -> list[Callback]:
         return [WeightAveraging(multi_avg_fn=average(self.ema_decay))] if self.ema_decay else []
 
-    def setup(self, stage: str) -> None:
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, ImageData):
-            contradiction = self.facts.contradiction(data.facts)
-            if contradiction:
-                raise ValueError(f"data: the model was made for other data; {contradiction} ({data.facts.source})")
-
     # ---- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        data = getattr(self._trainer, "datamodule", None) if self._trainer is not None else None
-        entry = header(self, data if isinstance(data, Configurable) else None)
-        entry["tokenizer"] = {"state_dict": self.tokenizer.module.state_dict()}
-        checkpoint[KEY] = entry
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[KEY]["tokenizer"] = {"state_dict": self.tokenizer.module.state_dict()}
 
     def adopt(self, checkpoint: Mapping[str, Any]) -> None:
         """Give the frozen tokenizer the weights that lie beside the generator's."""

@@ -10,17 +10,19 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import lightning as L
 import torch
 
 import arlab
 from arlab.configurable import Configurable, from_spec, to_plain
 
+if TYPE_CHECKING:
+    from arlab.module import Module
+
 FORMAT = 1
 KEY = "arlab"
-_M = TypeVar("_M", bound=L.LightningModule)
+_M = TypeVar("_M", bound="Module")
 
 
 def header(model: Configurable, data: Configurable | None) -> dict[str, object]:
@@ -66,9 +68,7 @@ def rebuild(checkpoint: Mapping[str, Any], expected: type[_M]) -> _M:
         ValueError: it is another kind of model, or its weights do not fit.
     """
     model = from_spec(cast("Mapping[str, object]", checkpoint[KEY]["model"]), expected)
-    adopt = getattr(model, "adopt", None)
-    if adopt is not None:
-        adopt(checkpoint)
+    model.adopt(checkpoint)
     try:
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:

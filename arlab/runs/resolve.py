@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from arlab.runs.folder import RunFolder, runs_root
 
 if TYPE_CHECKING:
-    import lightning as L
+    from arlab.module import Module
 
-    M = TypeVar("M", bound=L.LightningModule)
+    M = TypeVar("M", bound=Module)
 
 EXPORT_FILE = "arlab.json"
 
@@ -59,13 +59,12 @@ def load_model(run: str | Path, expected: type[M]) -> M:
     Raises:
         ValueError: there is no such run, it cannot be read, or it is another kind of model.
     """
-    import lightning as L
-
+    from arlab.module import Module
     from arlab.runs.checkpoint import rebuild
 
     held = read(run)
     try:
-        model = rebuild(held, L.LightningModule)
+        model = rebuild(held, Module)
     except ValueError as error:
         raise ValueError(f"{run}: {error}") from error
     if not isinstance(model, expected):

@@ -7,24 +7,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import lightning as L
 from torch import Tensor
 from torch.nn import functional as F
 
-from arlab.configurable import Configurable
 from arlab.data.facts import DataFacts
+from arlab.module import Module
 from arlab.orderings.step import Layout
 from arlab.tokens import TokenSpace
 
 
-class Tokenizer(L.LightningModule, Configurable, ABC):
+class Tokenizer(Module, ABC):
     """Images (B, C, H, W) in [-1, 1] to tokens, (B, N) indices or (B, N, C) vectors, and back.
 
     Trained by ``arlab fit`` like everything else; frozen inside a generator.
     """
 
-    facts: DataFacts
-    """The data it was made for."""
     layout: Layout
     """Where its tokens lie."""
     space: TokenSpace

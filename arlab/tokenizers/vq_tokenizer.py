@@ -5,17 +5,14 @@ Letters: B batch, C channels or vector width, H and W image sides, h and w laten
 
 from __future__ import annotations
 
-from typing import Any
-
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torchmetrics.image import PeakSignalNoiseRatio
 
-from arlab.data.data import Batch, ImageData
+from arlab.data.data import Batch
 from arlab.data.facts import DataFacts
 from arlab.optimization import AdamW
 from arlab.orderings.step import Layout
-from arlab.runs.checkpoint import KEY, header
 from arlab.tokenizers.autoencoder import Autoencoder, ConvAutoencoder
 from arlab.tokenizers.losses import L1, ReconstructionLoss
 from arlab.tokenizers.quantizers.quantizer import CodeCounts, Quantizer, perplexity, usage
@@ -88,12 +85,6 @@ class VQTokenizer(Tokenizer):
 
     # ---- training
 
-    def setup(self, stage: str) -> None:
-        data = _data(self)
-        contradiction = self.facts.contradiction(data.facts) if data is not None else None
-        if contradiction is not None:
-            raise ValueError(f"model.facts: the tokenizer and its data differ in {contradiction}")
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         quantized = self.quantizer(self.autoencoder.encode(batch.image))
         loss: Tensor = self.reconstruction(self.autoencoder.decode(quantized.vectors), batch.image) + quantized.loss
@@ -135,15 +126,3 @@ class VQTokenizer(Tokenizer):
         self.log(f"{part}/perplexity", perplexity(counts_V), sync_dist=True)
         self.psnr.reset()
         self.codes.reset()
-
-    # ---- checkpoints
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[KEY] = header(self, _data(self))
-
-
-def _data(module: VQTokenizer) -> ImageData | None:
-    """The data module of the Trainer that a tokenizer is attached to, if any."""
-    trainer = module._trainer
-    data = None if trainer is None else getattr(trainer, "datamodule", None)
-    return data if isinstance(data, ImageData) else None

@@ -66,7 +66,7 @@ def test_the_same_run(words: list[str]) -> None:
         ["--data.seed", "1"],
         ["--data.batch_size", "128"],
         ["--model.backbone.width", "16"],
-        ["--model.tokenizer.data_levels", "34"],
+        ["--model.tokenizer", "VQTokenizer"],
         ["--model.optimizer.learning_rate", "2e-3"],
         ["--trainer.max_steps", "13"],
         ["--trainer.precision", "bf16-mixed"],

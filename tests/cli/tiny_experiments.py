@@ -44,7 +44,7 @@ trainer:
     - {class_path: SampleGrid, init_args: {num_per_class: 2}}
 """
 
-PIXELS = ["--model.tokenizer", "{class_path: PixelTokenizer, num_levels: 17, data_levels: 17}"]
+PIXELS = ["--model.tokenizer", "PixelTokenizer"]
 FAST = [*PIXELS, "--trainer.logger", "false", "--trainer.enable_progress_bar", "false"]
 
 

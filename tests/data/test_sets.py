@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -9,6 +11,7 @@ from torch.utils.data import DataLoader
 from arlab.configurable import from_spec
 from arlab.data.data import Batch, ImageData
 from arlab.data.digits import Digits
+from arlab.data.facts import DataFacts
 from arlab.data.fashion_mnist import FashionMNIST
 from arlab.data.memory import MemoryData
 
@@ -55,7 +58,25 @@ def test_facts_do_not_read_the_images() -> None:
     data = FashionMNIST()
     assert data.facts.num_classes == 10
     assert data.facts.dims == 784
+    assert data.facts.levels == 256
     assert data._parts is None
+
+
+def test_intensities_are_those_of_the_facts() -> None:
+    assert Digits().facts.levels == Digits().parts.train.levels == 17
+    with pytest.raises(ValueError, match="intensity 16 lies beyond their 16 levels"):
+        replace(Digits().parts.train, levels=16)
+
+    class Contradicting(Digits):
+        @property
+        def facts(self) -> DataFacts:
+            return replace(super().facts, levels=256)
+
+    with pytest.raises(ValueError, match=r"data\.facts: levels 256 against 17 of the images"):
+        _ = Contradicting().parts
+    assert Contradicting().facts.contradiction(Digits().facts) == "levels: 256 against 17"
+    with pytest.raises(ValueError, match=r"facts\.levels: must be at least 2, got 1"):
+        replace(Digits().facts, levels=1)
 
 
 @pytest.mark.parametrize("cls", [FashionMNIST, Digits])

@@ -85,7 +85,7 @@ def test_optimizer_and_average_leave_the_tokenizer_alone(tmp_path: Path) -> None
 
 def test_another_image_size_is_refused() -> None:
     facts = DataFacts("other", 1, (4, 4), ("a", "b"))
-    with pytest.raises(ValueError, match=r"tokenizer: made for image_size \(2, 3\), but the data has image_size"):
+    with pytest.raises(ValueError, match=r"tokenizer: it and the data differ in image_size: \(2, 3\) against \(4, 4\)"):
         Generator(tokenizer=GrayLevels(), ordering=Raster(), backbone=tiny_backbone(), head=DiscreteHead(), facts=facts)
 
 

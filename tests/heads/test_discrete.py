@@ -16,7 +16,7 @@ from arlab.orderings.step import Layout, Progress, Read, Step
 from arlab.rng import BatchRng, Noise
 from arlab.tokens import TokenSpace
 from tests.conformance.test_laws import Rows
-from tests.paradigms.orderings import NearToFar
+from tests.paradigms.orderings import InstructedRandom, NearToFar
 from tests.parity.randar import RecordedOrder
 from tests.tiny import tiny_generator
 
@@ -184,11 +184,16 @@ def test_refusals() -> None:
 # ---- the likelihood of whole images
 
 
-# One order for all images: only then do the probabilities belong to one distribution.
-ONE_ORDER = RecordedOrder(order_BN=torch.tensor([2, 0, 3, 1]).expand(81, -1), counts=(1, 1, 1, 1))
+class OneOrder(RecordedOrder):
+    """One order for all images: only then do the probabilities belong to one distribution."""
+
+    static = True
+
+    def __init__(self) -> None:
+        super().__init__(order_BN=torch.tensor([2, 0, 3, 1]).expand(81, -1), counts=(1, 1, 1, 1))
 
 
-@pytest.mark.parametrize("ordering", [Raster(), Rows(), NearToFar(), ONE_ORDER], ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize("ordering", [Raster(), Rows(), NearToFar(), OneOrder()], ids=lambda o: type(o).__name__)
 def test_probabilities_of_all_images_sum_to_one(ordering: Ordering) -> None:
     generator = tiny_generator(ordering, grid=(2, 2)).double()
     images = torch.tensor(list(itertools.product(range(3), repeat=4)))
@@ -201,6 +206,11 @@ def test_probabilities_of_all_images_sum_to_one(ordering: Ordering) -> None:
     other = generator.log_prob(images, torch.zeros(81, dtype=torch.long))
     assert other is not None
     assert (log_prob - other).abs().max() > 1e-2
+
+
+def test_drawn_orders_give_no_likelihood() -> None:
+    generator = tiny_generator(InstructedRandom(), grid=(2, 2))
+    assert generator.log_prob(torch.zeros(2, 4, dtype=torch.long), torch.tensor([0, 1])) is None
 
 
 def test_likelihood_is_the_loss() -> None:

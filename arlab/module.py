@@ -1,0 +1,44 @@
+"""What tokenizers and generators have in common: facts of their data, and self-describing checkpoints."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+
+from arlab.configurable import Configurable
+from arlab.data.data import ImageData
+from arlab.data.facts import DataFacts
+from arlab.runs.checkpoint import KEY, header
+
+
+class Module(L.LightningModule, Configurable, ABC):
+    """A LightningModule that knows which data it is for and writes down how it was built."""
+
+    facts: DataFacts
+    """The data it was made for."""
+
+    @property
+    def data(self) -> ImageData | None:
+        """The data module of the Trainer it is attached to, if any."""
+        data = None if self._trainer is None else getattr(self._trainer, "datamodule", None)
+        return data if isinstance(data, ImageData) else None
+
+    def setup(self, stage: str) -> None:
+        """Refuse data that the model was not made for.
+
+        Raises:
+            ValueError: channels, image size, intensities or classes differ.
+        """
+        contradiction = None if self.data is None else self.facts.contradiction(self.data.facts)
+        if contradiction is not None:
+            raise ValueError(f"model.facts: the model and its data differ in {contradiction}")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write spec, facts and data beside the weights."""
+        checkpoint[KEY] = header(self, self.data)
+
+    def adopt(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take over what lies in a checkpoint outside ``state_dict``; called before the weights are loaded."""
