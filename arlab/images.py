@@ -5,7 +5,6 @@ Letters: B images, C channels (1 or 3), H and W sides.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
+
+from arlab.runs.files import written_whole
 
 Picture = npt.NDArray[np.uint8]
 
@@ -53,12 +54,6 @@ def image_grid(image_BCHW: Tensor, columns: int, padding: int = 2, scale: int = 
 
 def save_png(picture: Picture, path: str | Path) -> Path:
     """Write a picture; the file appears whole or not at all. Missing folders are made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        Image.fromarray(picture).save(temporary, format="PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    with written_whole(path) as draft:
+        Image.fromarray(picture).save(draft, format="PNG")
+    return Path(path)

@@ -16,7 +16,9 @@ class AdamW(Configurable):
 
     lr(step) = learning_rate · min(1, (step + 1) / warmup) · (f + (1 - f) (1 + cos(π · progress)) / 2)
 
-    Matrices decay; biases, norms, scales, place tables and learned vectors do not.
+    Parameters of two or more dimensions decay: matrices, convolutions, and the embeddings of tokens and classes.
+    Biases, norms and scales do not, nor does what a module with ``no_weight_decay`` holds: place tables, mask and
+    query vectors, the offsets of shared modulation.
 
     Decoupled Weight Decay Regularization, arXiv 1711.05101.
 
@@ -39,6 +41,12 @@ class AdamW(Configurable):
     ) -> None:
         if learning_rate <= 0:
             raise ValueError(f"optimizer.learning_rate: must be positive, got {learning_rate}")
+        if weight_decay < 0:
+            raise ValueError(f"optimizer.weight_decay: must be at least 0, got {weight_decay}")
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"optimizer.betas: must both be in [0, 1), got {betas}")
+        if warmup_steps < 0:
+            raise ValueError(f"optimizer.warmup_steps: must be at least 0, got {warmup_steps}")
         if not 0 <= final_fraction <= 1:
             raise ValueError(f"optimizer.final_fraction: must be in [0, 1], got {final_fraction}")
         self.learning_rate = learning_rate

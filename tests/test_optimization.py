@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -58,7 +60,17 @@ def test_decay_split() -> None:
     assert sorted(kept) == ["linear.bias", "norm.bias", "norm.weight", "table.inner.bias", "table.table"]
 
 
-@pytest.mark.parametrize(("option", "value"), [("learning_rate", 0.0), ("final_fraction", 1.5)])
-def test_impossible_settings_are_refused(option: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"optimizer.{option}"):
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("learning_rate", 0.0),
+        ("final_fraction", 1.5),
+        ("weight_decay", -0.1),
+        ("betas", (0.9, 1.0)),
+        ("betas", (-0.1, 0.9)),
+        ("warmup_steps", -1),
+    ],
+)
+def test_impossible_settings_are_refused(option: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"optimizer\.{option}: must .* {re.escape(str(value))}"):
         AdamW(**{option: value})

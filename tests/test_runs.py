@@ -119,6 +119,15 @@ def test_damaged_checkpoint_is_named(damage, generator):
         arlab.load("run")
 
 
+def test_what_would_run_code_is_refused_and_what_is_damaged_is_called_so():
+    torch.save({"state_dict": {}, "arlab": Path("x")}, "more.ckpt")
+    with pytest.raises(ValueError, match=r"more\.ckpt: refused, it holds more than weights and plain data"):
+        saving.read("more.ckpt")
+    Path("text.ckpt").write_text("not a checkpoint")
+    with pytest.raises(ValueError, match=r"text\.ckpt: not a readable checkpoint"):
+        saving.read("text.ckpt")
+
+
 def test_model_built_in_python_and_from_its_spec_write_the_same(generator):
     rebuilt = from_spec(json.loads(json.dumps(generator.spec())), Generator)
     rebuilt.load_state_dict(generator.state_dict())

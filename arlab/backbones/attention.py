@@ -57,6 +57,8 @@ class Attention(Configurable):
     def __init__(
         self, *, num_heads: int = 4, qk_norm: QKNorm | None = None, qkv_bias: bool = False, out_bias: bool = False
     ) -> None:
+        if num_heads < 1:
+            raise ValueError(f"backbone.attention.num_heads: must be at least 1, got {num_heads}")
         self.num_heads = num_heads
         self.qk_norm = NoQKNorm() if qk_norm is None else qk_norm
         self.qkv_bias = qkv_bias

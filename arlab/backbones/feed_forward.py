@@ -46,16 +46,20 @@ class MLP(FeedForward):
     """
 
     def __init__(self, *, ratio: float = 4.0, activation: Activation = Activation.GELU_TANH, bias: bool = True) -> None:
+        _refuse_ratio(ratio)
         self.ratio = ratio
         self.activation = activation
         self.bias = bias
 
     def build(self, width: int, dropout: float) -> nn.Module:
-        return _MLP(width, int(width * self.ratio), self.activation, self.bias, dropout)
+        # At least one, however narrow: a ratio below 1 of a small width must not leave nothing.
+        return _MLP(width, max(1, int(width * self.ratio)), self.activation, self.bias, dropout)
 
 
 class GatedMLP(FeedForward):
     """W2 · (act(W1 x) · W3 x), hidden width round_up(int(ratio · D), multiple_of); SwiGLU by default.
+
+    GLU Variants Improve Transformer, arXiv 2002.05202.
 
     Args:
         ratio: hidden width over width, before rounding (8/3 costs as much as an MLP of ratio 4).
@@ -72,6 +76,9 @@ class GatedMLP(FeedForward):
         activation: Activation = Activation.SILU,
         bias: bool = False,
     ) -> None:
+        _refuse_ratio(ratio)
+        if multiple_of < 1:
+            raise ValueError(f"backbone.feed_forward.multiple_of: must be at least 1, got {multiple_of}")
         self.ratio = ratio
         self.multiple_of = multiple_of
         self.activation = activation
@@ -79,9 +86,14 @@ class GatedMLP(FeedForward):
 
     def build(self, width: int, dropout: float) -> nn.Module:
         # The small addend keeps 8/3 of a multiple of three from losing one to rounding.
-        hidden = int(width * self.ratio + 1e-6)
+        hidden = max(1, int(width * self.ratio + 1e-6))
         hidden = -(-hidden // self.multiple_of) * self.multiple_of
         return _GatedMLP(width, hidden, self.activation, self.bias, dropout)
+
+
+def _refuse_ratio(ratio: float) -> None:
+    if ratio <= 0:
+        raise ValueError(f"backbone.feed_forward.ratio: must be positive, got {ratio}")
 
 
 class _MLP(nn.Module):

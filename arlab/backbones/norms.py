@@ -26,12 +26,15 @@ class Norm(Configurable, ABC):
 class RMSNorm(Norm):
     """x / rms(x) · weight.
 
+    Root Mean Square Layer Normalization, arXiv 1910.07467.
+
     Args:
         eps: added to the mean square.
         affine: whether there is a learned weight.
     """
 
     def __init__(self, *, eps: float = 1e-5, affine: bool = True) -> None:
+        _refuse_eps(eps)
         self.eps = eps
         self.affine = affine
 
@@ -42,17 +45,25 @@ class RMSNorm(Norm):
 class LayerNorm(Norm):
     """(x - mean) / std · weight + bias.
 
+    Layer Normalization, arXiv 1607.06450.
+
     Args:
         eps: added to the variance.
         affine: whether there are a learned weight and bias.
     """
 
     def __init__(self, *, eps: float = 1e-6, affine: bool = True) -> None:
+        _refuse_eps(eps)
         self.eps = eps
         self.affine = affine
 
     def build(self, width: int) -> nn.Module:
         return nn.LayerNorm(width, eps=self.eps, elementwise_affine=self.affine)
+
+
+def _refuse_eps(eps: float) -> None:
+    if eps < 0:
+        raise ValueError(f"norm.eps: must be at least 0, got {eps}")
 
 
 class QKNorm(Configurable, ABC):
@@ -79,6 +90,8 @@ class NoQKNorm(QKNorm):
     """
 
     def __init__(self, *, factor: float = 1.0) -> None:
+        if factor <= 0:
+            raise ValueError(f"qk_norm.factor: must be positive, got {factor}")
         self.factor = factor
 
     def build(self, num_heads: int, head_width: int) -> QKNormModule:
@@ -88,7 +101,7 @@ class NoQKNorm(QKNorm):
 class L2QKNorm(QKNorm):
     """Unit vectors, the query times a learned scale per head: q · exp(min(s, log max_scale)) / |q|; softmax scale 1.
 
-    Visual Autoregressive Modeling (VAR), arXiv 2404.02905.
+    Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction (VAR), arXiv 2404.02905.
 
     Args:
         init_scale: the scale at the start.
@@ -96,6 +109,10 @@ class L2QKNorm(QKNorm):
     """
 
     def __init__(self, *, init_scale: float = 4.0, max_scale: float = 100.0) -> None:
+        if init_scale <= 0:
+            raise ValueError(f"qk_norm.init_scale: must be positive, got {init_scale}")
+        if max_scale <= 0:
+            raise ValueError(f"qk_norm.max_scale: must be positive, got {max_scale}")
         self.init_scale = init_scale
         self.max_scale = max_scale
 
@@ -105,6 +122,8 @@ class L2QKNorm(QKNorm):
 
 class NormedQK(QKNorm):
     """Any norm over the width of a head, on queries and keys; softmax scale 1 / √E.
+
+    Randomized Autoregressive Visual Generation (RAR), arXiv 2411.00776.
 
     Args:
         norm: ``RMSNorm`` or ``LayerNorm`` (RAR).

@@ -43,7 +43,10 @@ class LearnedPlaces(Places):
 
 
 class LevelPlaces(Places):
-    """One learned vector per level (VAR's lvl_embed)."""
+    """One learned vector per level (VAR's lvl_embed).
+
+    Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction (VAR), arXiv 2404.02905.
+    """
 
     def __init__(self) -> None:
         pass

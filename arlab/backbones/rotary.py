@@ -104,6 +104,8 @@ class AxialRotary(Rotary):
     """
 
     def __init__(self, *, base: float = 10000.0, nowhere: Nowhere | None = None) -> None:
+        if base <= 0:
+            raise ValueError(f"backbone.rotary.base: must be positive, got {base}")
         self.base = base
         self.nowhere = ZeroRotation() if nowhere is None else nowhere
 

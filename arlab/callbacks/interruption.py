@@ -10,7 +10,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from arlab.callbacks.run_checkpoints import RunCheckpoints
+from arlab.callbacks.run_checkpoints import RunCheckpoints, accumulates
 from arlab.runs.interrupted import Interrupted
 
 
@@ -40,12 +40,12 @@ class Interruption(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         # A step that a validation follows is saved after it, and the run stops before the next.
-        if self._asked(trainer) and not self.checkpoints.validates_next(trainer):
+        if self._asked(trainer) and self.checkpoints.may_save(trainer):
             self.checkpoints.save_last(trainer)
             self._stop()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._saved_next = not trainer.sanity_checking and self._asked(trainer)
+        self._saved_next = not trainer.sanity_checking and self._asked(trainer) and not accumulates(trainer)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int

@@ -38,6 +38,12 @@ class Reconstructions(L.Callback, Configurable):
         self.scale = scale
         self._image_BCHW: Tensor | None = None
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if not isinstance(pl_module, Tokenizer):
+            raise ValueError(
+                f"trainer.callbacks: Reconstructions needs a Tokenizer, the model is a {type(pl_module).__name__}"
+            )
+
     def on_validation_batch_end(
         self,
         trainer: L.Trainer,
@@ -54,10 +60,7 @@ class Reconstructions(L.Callback, Configurable):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero or self._image_BCHW is None:
             return
-        if not isinstance(pl_module, Tokenizer):
-            raise ValueError(
-                f"trainer.callbacks: Reconstructions needs a Tokenizer, the model is a {type(pl_module).__name__}"
-            )
+        assert isinstance(pl_module, Tokenizer)
         image_BCHW = self._image_BCHW
         reconstruction_BCHW = pl_module.decode(pl_module.encode(image_BCHW))
         picture = image_grid(_above(image_BCHW, reconstruction_BCHW, self.columns), self.columns, scale=self.scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from arlab.runs.folder import RunFolder
 class RunCheckpoints(Checkpoint):
     """Keeps ``checkpoints/last.ckpt``, to go on from, and ``checkpoints/best.ckpt``, with the lowest monitored figure.
 
-    A run ends with a validation, whatever its interval, so that figures and pictures are those of the end.
+    A run ends with a validation, whatever its interval, so that figures and pictures are those of the end, and then
+    with a checkpoint, validated or not.
 
     Checkpoints are written after validations and, between them, after ``every_seconds``. Not between a step and the
-    validation that follows it: a run resumed from there would skip that validation.
+    validation that follows it: a run resumed from there would skip that validation. And not while gradients
+    accumulate, which no checkpoint holds.
 
     Args:
         folder: the run.
@@ -47,17 +50,29 @@ class RunCheckpoints(Checkpoint):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = self._saved = time.monotonic()
+        # Counting the steps of so many epochs has begun to load from the first batch on. Where to go on from is
+        # restored after this; then the loader is made again.
+        trainer.fit_loop._combined_loader = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.fit_loop.epoch_progress.current.ready == trainer.current_epoch:
+            # Saved after the last step of an epoch: the next one is not in its middle, as the Trainer would have it.
+            trainer.fit_loop.reset_restart_stage()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        validates = bool(trainer.enable_validation)
-        if _final(trainer):
-            # A Trainer that is told to stop validates first.
+        if ends(trainer):
+            # A Trainer that is told to stop validates first, unless this epoch has none or the minimum is not reached.
             trainer.should_stop = True
-            if not validates:
-                self.save_last(trainer)
-        elif time.monotonic() - self._saved > self.every_seconds and not self.validates_next(trainer):
+            trainer.check_val_every_n_epoch = None
+            trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None
+        elif self._overdue and self.may_save(trainer):
+            self.save_last(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Not after the validation: only now does the Trainer count the last epoch as over.
+        if ends(trainer):
             self.save_last(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -70,26 +85,30 @@ class RunCheckpoints(Checkpoint):
                 f"{type(pl_module).__name__} does not log {self.monitor!r}, which says which checkpoint is best; "
                 f"it logs {', '.join(sorted(logged)) or 'nothing'}"
             )
-        better = not self.best_figures or self.figures[self.monitor] < self.best_figures[self.monitor]
+        new, best = self.figures[self.monitor], self.best_figures.get(self.monitor, math.nan)
+        better = not self.best_figures or new < best or (math.isfinite(new) and not math.isfinite(best))
         # All processes save or none does, even where each logged its own figure.
         if trainer.strategy.broadcast(better):
             self.best_figures, self.best_step = self.figures, trainer.global_step
             trainer.save_checkpoint(self.folder.best)
-        self.save_last(trainer)
+        if not (ends(trainer) or accumulates(trainer)):
+            self.save_last(trainer)
 
     def save_last(self, trainer: L.Trainer) -> None:
         """Write the checkpoint to go on from."""
         trainer.save_checkpoint(self.folder.last)
         self._saved = time.monotonic()
 
-    def validates_next(self, trainer: L.Trainer) -> bool:
-        """Whether a validation, or the end of the epoch or of the run, follows the step that has just ended."""
-        if _final(trainer) or trainer.is_last_batch:
-            return True
-        loop = trainer.fit_loop.epoch_loop
-        step = loop.total_batch_idx if trainer.check_val_every_n_epoch is None else loop.batch_idx
-        interval = trainer.val_check_batch
-        return bool(trainer.enable_validation and interval and (step + 1) % interval == 0)
+    def may_save(self, trainer: L.Trainer) -> bool:
+        """Whether a run could go on from after the batch that has just ended as if it had not stopped."""
+        loader = trainer.fit_loop._data_fetcher
+        assert loader is not None
+        validates_next = trainer.fit_loop.epoch_loop._should_check_val_fx(loader)
+        return not (ends(trainer) or validates_next or accumulates(trainer))
+
+    @property
+    def _overdue(self) -> bool:
+        return time.monotonic() - self._saved > self.every_seconds
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -106,14 +125,23 @@ class RunCheckpoints(Checkpoint):
         self._seconds_before = state_dict["seconds"]
 
 
-def _final(trainer: L.Trainer) -> bool:
-    """Whether this is the last step of the run."""
+def ends(trainer: L.Trainer) -> bool:
+    """Whether the batch that has just ended is the last of the run."""
     last_epoch = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
-    return bool(trainer.global_step == trainer.max_steps or (last_epoch and trainer.is_last_batch))
+    stopped = trainer.should_stop and trainer.fit_loop._can_stop_early
+    return bool(trainer.global_step == trainer.max_steps or (last_epoch and trainer.is_last_batch) or stopped)
+
+
+def accumulates(trainer: L.Trainer) -> bool:
+    """Whether the next batch adds to the gradients of the last one."""
+    return trainer.fit_loop.epoch_loop._should_accumulate()
 
 
 def checkpoint_path(folder: RunFolder, named: str | None) -> Path | None:
-    """The checkpoint to go on from: as named, 'last' for the run's; else the run's last if there is one.
+    """The checkpoint to go on from.
+
+    One of the run's own as named, 'last' for its last. A run that starts from another one's starts there once; then,
+    like a run for which nothing is named, it goes on from its own last if there is one.
 
     Raises:
         ValueError: what was named is not there.
@@ -122,7 +150,8 @@ def checkpoint_path(folder: RunFolder, named: str | None) -> Path | None:
         path = Path(str(named))
         if not path.is_file():
             raise ValueError(f"ckpt_path: no such checkpoint: {named}")
-        return path
+        if folder.holds(path) or not folder.last.is_file():
+            return path
     if folder.last.is_file():
         return folder.last
     if named == "last":

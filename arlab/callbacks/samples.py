@@ -44,14 +44,17 @@ class SampleGrid(L.Callback, Configurable):
         self.num_classes = num_classes
         self.scale = scale
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # Not on_validation_end: the average of the weights is swapped out by then.
-        if trainer.sanity_checking or not trainer.is_global_zero:
-            return
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if not isinstance(pl_module, Generator):
             raise ValueError(
                 f"trainer.callbacks: SampleGrid needs a Generator, the model is a {type(pl_module).__name__}"
             )
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Not on_validation_end: the average of the weights is swapped out by then.
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, Generator)
         rows = min(max(1, pl_module.facts.num_classes), self.num_classes)
         labels_B = torch.arange(rows).repeat_interleave(self.num_per_class)
         seeds = [mix_seed(0, image) for image in range(len(labels_B))]

@@ -45,6 +45,7 @@ class Request:
         command: fit, validate or test.
         tree: the configuration.
         configs: the files it came from.
+        named: those files as they were named.
         dropped: a line for each class that was replaced by another and had options.
         flags: which of ``FLAGS`` were given.
     """
@@ -52,6 +53,7 @@ class Request:
     command: str
     tree: Tree
     configs: tuple[Path, ...]
+    named: tuple[str, ...]
     dropped: tuple[str, ...]
     flags: frozenset[str]
 
@@ -75,6 +77,7 @@ def parse(argv: Sequence[str]) -> Request:
     command, *words = argv
     tree: Tree = {}
     configs: list[Path] = []
+    named: list[str] = []
     dropped: list[str] = []
     flags: set[str] = set()
     while words:
@@ -84,12 +87,13 @@ def parse(argv: Sequence[str]) -> Request:
         elif key == "config":
             path = find(value, [Path(__file__).parent]) or Path(value)
             configs.append(path)
+            named.append(value)
             tree = overlay(tree, read(path, dropped), dropped)
         elif key.endswith(".help"):
             raise ValueError(f"--{key}: see `arlab describe {value}`")
         else:
             tree = overlay(tree, from_dotted(key, _structured(key, value)), dropped)
-    return Request(command, tree, tuple(configs), tuple(dropped), frozenset(flags))
+    return Request(command, tree, tuple(configs), tuple(named), tuple(dropped), frozenset(flags))
 
 
 def help_text(command: str) -> str:

@@ -1,7 +1,8 @@
 """What there is to choose from: every component, its options and its paper, read off the code itself.
 
 A *kind* is an abstract class right below ``Configurable`` (Ordering, Head, ...); whatever implements it, a plugin's
-class too once it is imported, belongs to it. Documentation is the class's docstring, options are its constructor's.
+class too once it is imported, belongs to it. An abstract class below a kind (Traversal) is a *face* of it for authors.
+Documentation is the class's docstring, options are its constructor's.
 """
 
 from __future__ import annotations
@@ -72,6 +73,16 @@ class Component:
     def base(self) -> type[Configurable] | None:
         """The abstract class of its kind; None for parts there is only one of."""
         return kind_of(self.cls)
+
+    @property
+    def abstract(self) -> bool:
+        """Whether it is there to be subclassed: a kind, or a face of one for authors."""
+        return inspect.isabstract(self.cls)
+
+    @property
+    def implementations(self) -> list[Component]:
+        """The components that derive from it."""
+        return [each for each in components() if issubclass(each.cls, self.cls) and each.cls is not self.cls]
 
     @property
     def kind(self) -> str:
@@ -173,13 +184,19 @@ def kinds() -> dict[str, Component]:
     return {component.kind: Component(component.base) for component in components() if component.base is not None}
 
 
+def faces() -> list[Component]:
+    """Abstract classes below a kind: an author may subclass one of them instead of the kind itself."""
+    found = [Component(cls) for cls in _subclasses(Configurable) if _offered(cls) and inspect.isabstract(cls)]
+    return sorted((each for each in found if each.base is not each.cls), key=lambda each: each.name)
+
+
 def find(name: str) -> list[Component]:
-    """The components, or kinds, of this name (bare or full; letter case does not matter).
+    """The components, faces or kinds of this name (bare or full; letter case does not matter).
 
     Raises:
         ValueError: there is none; the message offers the nearest.
     """
-    everything = [*components(), *kinds().values()]
+    everything = [*components(), *faces(), *kinds().values()]
     found = [
         component
         for component in everything
@@ -192,7 +209,7 @@ def find(name: str) -> list[Component]:
 
 
 def of_kind(name: str) -> list[Component]:
-    """The components of a kind (orderings, ordering, Ordering).
+    """The components of a kind (orderings, ordering, Ordering), and then its faces for authors.
 
     Raises:
         ValueError: there is no such kind.
@@ -202,7 +219,7 @@ def of_kind(name: str) -> list[Component]:
     names |= {kind: kind for kind in WITHOUT_BASE}
     if wanted not in names:
         raise ValueError(f"no kind of component is called {name!r}.{suggestion(name, names.values())}")
-    return [component for component in components() if component.kind == names[wanted]]
+    return [component for component in [*components(), *faces()] if component.kind == names[wanted]]
 
 
 def kind_of(cls: type) -> type[Configurable] | None:

@@ -28,7 +28,7 @@ def list_components(argv: list[str]) -> int:
     parser.add_argument("kind", nargs="?", metavar="KIND", help="orderings, heads, tokenizers, ... (all)")
     options = parser.read(argv)
 
-    from arlab.cli.catalogue import WITHOUT_BASE, components, kinds, of_kind
+    from arlab.cli.catalogue import WITHOUT_BASE, kinds, of_kind
     from arlab.discovery import discover
 
     discover()
@@ -36,15 +36,14 @@ def list_components(argv: list[str]) -> int:
     if options.kind is not None:
         console.print(_table(of_kind(options.kind)))
         return 0
-    everything = components()
     counts = Table(box=None, header_style="bold")
     counts.add_column("kind", no_wrap=True)
     counts.add_column("number", justify="right")
     counts.add_column("what")
     summaries = {kind: base.summary for kind, base in kinds().items()} | WITHOUT_BASE
-    grouped = {kind: [each for each in everything if each.kind == kind] for kind in summaries}
+    grouped = {kind: of_kind(kind) for kind in summaries}
     for kind, members in grouped.items():
-        counts.add_row(kind, str(len(members)), Text(summaries[kind]))
+        counts.add_row(kind, str(sum(not each.abstract for each in members)), Text(summaries[kind]))
     console.print(counts)
     for kind, members in grouped.items():
         console.print(Text(f"\n{kind}", style="bold"))
@@ -82,23 +81,22 @@ def describe(argv: list[str]) -> int:
 
 def description(component: Component) -> Group:
     """Everything about a component, ready to print."""
-    from arlab.cli.catalogue import of_kind
-
-    abstract = component.base is component.cls
     parts: list[Text | Table] = [
         Text.assemble((component.name, "bold"), f"  {component.kind}  {component.cls.__module__}\n"),
         Text(component.body + "\n"),
     ]
     if component.options:
         parts += [Text("options", style="bold"), _options(component), Text("")]
-    if abstract:
-        parts += [Text("choices", style="bold"), _table(of_kind(component.name)), Text("")]
+    if component.abstract:
+        methods = ", ".join(sorted(getattr(component.cls, "__abstractmethods__", ())))
+        parts += [Text.assemble(("to write one", "bold"), f"\n  subclass it and define {methods}\n")]
+        parts += [Text("choices", style="bold"), _table(component.implementations), Text("")]
     if component.places:
         where = ", ".join(f"{owner.__name__}.{name}" for owner, name, _ in component.places)
         parts += [Text.assemble(("goes into", "bold"), f"\n  {where}\n")]
     if component.papers:
         parts += [Text("paper", style="bold"), *(Text(f"  {paper}") for paper in component.papers), Text("")]
-    if not abstract:
+    if not component.abstract:
         indented = "".join(f"  {line}\n" for line in component.example().splitlines())
         parts += [Text("in a configuration file", style="bold"), Text(indented)]
     return Group(*parts)
@@ -132,7 +130,8 @@ def _table(components: list[Component]) -> Table:
     table.add_column("paper", no_wrap=True)
     for component in components:
         papers = ", ".join(f"arXiv {paper.number}" for paper in component.papers[:1])
-        table.add_row(*map(Text, (component.name, component.summary, component.cls.__module__, papers)))
+        summary = f"to subclass: {component.summary}" if component.abstract else component.summary
+        table.add_row(*map(Text, (component.name, summary, component.cls.__module__, papers)))
     return table
 
 

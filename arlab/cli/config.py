@@ -18,7 +18,9 @@ _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 def read(path: str | Path, dropped: list[str]) -> Tree:
-    """A configuration file laid over its bases (``base: [FILE, ...]``, relative to the file, then to the folder).
+    """A configuration file laid over its bases (``base: [FILE, ...]``).
+
+    Bases are looked for beside the file, then in the folders above it, then in the working directory.
 
     Args:
         path: the file.
@@ -40,7 +42,7 @@ def _read(path: Path, above: tuple[Path, ...], dropped: list[str]) -> Tree:
     for base in [bases] if isinstance(bases, str) else bases:
         found = find(str(base), [path.parent], cwd_first=False)
         if found is None:
-            raise ValueError(f"{path}: base: no file {base!r} beside it or in the working directory")
+            raise ValueError(f"{path}: base: no file {base!r} beside it, above it or in the working directory")
         tree = overlay(tree, _read(found, (*above, path.resolve()), dropped), dropped)
     return overlay(tree, own, dropped)
 
@@ -105,6 +107,9 @@ def _normal(node: Any) -> Any:
 def _merge(old: Any, new: Any, at: str, dropped: list[str]) -> Any:
     if isinstance(old, str) and isinstance(new, dict) and _NAME.fullmatch(old):
         old = {"class_path": old, "init_args": {}}
+    if old is None and isinstance(new, dict) and "class_path" not in new:
+        # Nothing there yet to extend: lists that new options would be appended to start empty.
+        old = {}
     if not isinstance(old, dict):
         if isinstance(old, list) and old and isinstance(new, dict) and "class_path" not in new:
             # Options for a list of components go to its last one, as on jsonargparse's command lines.

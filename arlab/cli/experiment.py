@@ -17,13 +17,15 @@ import yaml
 from arlab.cli.arguments import Request
 from arlab.cli.config import Tree, experiment_name, find, overlay, read
 from arlab.cli.errors import suggestion
-from arlab.cli.fingerprint import difference, fingerprint, key_of
+from arlab.cli.fingerprint import counts, difference, fingerprint, key_of
 from arlab.cli.lightning_cli import ArlabCLI
 from arlab.cli.schema import checked
 from arlab.configurable import from_spec, to_plain
 from arlab.data.data import ImageData
 from arlab.data.facts import DataFacts
+from arlab.runs.checkpoint import KEY
 from arlab.runs.folder import RunFolder, runs_root
+from arlab.runs.resolve import read as read_run
 from arlab.runs.resolve import resolve
 from arlab.tokenizers.tokenizer import Tokenizer
 
@@ -86,25 +88,35 @@ class Experiment:
             raise ValueError(f"model.tokenizer: {named} makes a {made.part}, not a tokenizer")
         return made
 
-    def prepare(self, tokenizer: RunFolder | None = None) -> Prepared:
+    def with_untrained_tokenizer(self) -> Experiment:
+        """With the tokenizer as a class where its experiment was named: all that can be said before it is trained."""
+        made = self.tokenizer_experiment()
+        if made is None:
+            return self
+        model = _copied(self.tree["model"])
+        model["init_args"]["tokenizer"] = made.tree["model"]
+        return dataclasses.replace(self, tree={**self.tree, "model": model})
+
+    def prepare(self, tokenizer: RunFolder | None = None, start: str | None = None) -> Prepared:
         """Wire the data's facts into the model and find the run folder.
 
         Args:
             tokenizer: the run the tokenizer comes from, where its experiment was named.
+            start: the checkpoint to start from; 'last' for the run's own.
 
         Raises:
             ValueError: model and data contradict each other, or there is no such tokenizer.
         """
         if tokenizer is not None:
-            return self.assembled(str(tokenizer.path), tokenizer.key)
+            return self.assembled(str(tokenizer.path), tokenizer.key, start)
         if self.tokenizer is None:
-            return self.assembled(None, None)
+            return self.assembled(None, None, start)
         found = find(self.tokenizer, self.folders)
         if found is None:
             raise ValueError(f"model.tokenizer: {_no_tokenizer(self.tokenizer, self.root)}")
-        return self.assembled(str(found), _key_of_run(found))
+        return self.assembled(str(found), _key_of_run(found), start)
 
-    def assembled(self, tokenizer: str | None, tokenizer_key: str | None) -> Prepared:
+    def assembled(self, tokenizer: str | None, tokenizer_key: str | None, start: str | None = None) -> Prepared:
         """Data made and configuration parsed, with the tokenizer found elsewhere or left as the configuration has it.
 
         Raises:
@@ -115,7 +127,7 @@ class Experiment:
             tree["model"]["init_args"]["tokenizer"] = tokenizer
         data = from_spec(tree["data"], ImageData)
         _wire(tree["model"], data, "model")
-        return Prepared(self, data, ArlabCLI(tree), tokenizer_key)
+        return Prepared(self, data, ArlabCLI(tree), tokenizer_key, start)
 
 
 @dataclass(frozen=True)
@@ -127,33 +139,53 @@ class Prepared:
         data: the data module.
         cli: the parsed configuration, from which model and Trainer are built.
         tokenizer_key: the key of the run the tokenizer comes from, where it comes from one.
+        start: the checkpoint to start from, where one is named; 'last' for the run's own.
     """
 
     experiment: Experiment
     data: ImageData
     cli: ArlabCLI
     tokenizer_key: str | None
+    start: str | None = None
 
     @cached_property
     def counted(self) -> dict[str, Any]:
-        """What makes the run what it is."""
-        return fingerprint(self.cli.plain(), self.tokenizer_key)
+        """What makes the run what it is; with the content of the checkpoint it starts from, unless that is its own."""
+        return self._settings | ({"start": _content(Path(str(self.start)))} if self.starts_elsewhere else {})
+
+    @cached_property
+    def starts_elsewhere(self) -> bool:
+        """Whether it starts from another run's checkpoint."""
+        if self.start in (None, "last") or not Path(str(self.start)).is_file():
+            return False
+        return not self._folder(self._settings).holds(Path(str(self.start)))
 
     @cached_property
     def folder(self) -> RunFolder:
         """Where it is, or will be."""
-        return RunFolder(self.experiment.root / self.experiment.name / key_of(self.counted))
+        return self._folder(self.counted)
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        return fingerprint(self.cli.plain(), self.tokenizer_key)
+
+    def _folder(self, counted: dict[str, Any]) -> RunFolder:
+        return RunFolder(self.experiment.root / self.experiment.name / key_of(counted))
 
     def refuse_changed_defaults(self) -> None:
         """See that an earlier run in this folder was made with the same settings.
 
         Raises:
-            ValueError: a default has changed since.
+            ValueError: a default has changed since, one of a part that no configuration names among them.
         """
-        if not self.folder.config.is_file():
-            return
-        made_with = yaml.safe_load(self.folder.config.read_text(encoding="utf-8"))
-        changed = difference(fingerprint(made_with, self.tokenizer_key), self.counted)
+        changed: str | None = None
+        if self.folder.config.is_file():
+            made_with = yaml.safe_load(self.folder.config.read_text(encoding="utf-8"))
+            changed = difference(fingerprint(made_with, self.tokenizer_key), self.counted)
+        saved = self.folder.evaluated
+        if changed is None and saved is not None:
+            made, now = read_run(saved)[KEY]["model"], self.cli.build_model().spec()
+            changed = difference(counts(made), counts(now), "model")
         if changed is not None:
             raise ValueError(
                 f"{self.folder.path}: a default has changed since this run was made ({changed}); "
@@ -170,7 +202,7 @@ def from_request(request: Request) -> Experiment:
     tree = checked(request.tree)
     return Experiment(
         name=request.name,
-        title=str(request.configs[0]) if request.configs else request.name,
+        title=request.named[0] if request.named else request.name,
         tree=_without_paths(tree),
         root=runs_root(tree.get("run_root")),
         folders=request.folders,
@@ -212,8 +244,13 @@ def _key_of_run(path: Path) -> str:
     folder = RunFolder(found.parent.parent)
     if path.is_dir() and found.is_file() and folder.finished:
         return folder.key
+    return _content(found)
+
+
+def _content(path: Path) -> str:
+    """A hash of a file, or of all files of an export."""
     digest = hashlib.sha256()
-    for file in sorted(found.iterdir()) if found.is_dir() else [found]:
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:8]
 

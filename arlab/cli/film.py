@@ -5,8 +5,6 @@ Letters: B images of all batches.
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import torch
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from arlab.generators.sampler import Partial
 from arlab.images import Picture, save_png
+from arlab.runs.files import written_whole
 from arlab.trained import grid
 
 _MOST = 64
@@ -45,17 +44,12 @@ class Film:
             step: grid(torch.cat([batch[step] for batch in self._batches]) / 127.5 - 1, labels_B, columns, scale)
             for step in self._batches[0]
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
+        with written_whole(path) as draft:
             if path.suffix.lower() == ".gif":
                 _save_gif(list(frames.values()), draft)
             else:
                 for step, frame in frames.items():
                     save_png(frame, draft / f"step_{step:04d}.png")
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True) if draft.is_file() else shutil.rmtree(draft, ignore_errors=True)
         return len(frames)
 
 

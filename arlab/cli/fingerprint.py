@@ -1,7 +1,8 @@
 """What makes two runs the same: data, architecture, optimisation and seed; not paths, device or logging.
 
 Options that stand at their defaults do not count, so that an option added to arlab later does not orphan earlier
-runs. A default that has *changed* since is found by comparing with the configuration a run was made with.
+runs. A default that has *changed* since is found by comparing with the configuration a run was made with, and with the
+spec in its checkpoint, which tells what was built for options that were left out.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ OPTIMISATION = (
     "gradient_clip_algorithm",
     "accumulate_grad_batches",
     "precision",
+    "max_time",
 )
 _NOT_COUNTED = frozenset({"facts", "num_workers"})
 _LENGTH = 8
@@ -44,8 +46,8 @@ def fingerprint(config: Mapping[str, Any], tokenizer_key: str | None) -> dict[st
     if tokenizer_key is not None:
         model["init_args"]["tokenizer"] = {"run": tokenizer_key}
     return {
-        "data": _counted(config["data"]),
-        "model": _counted(model),
+        "data": counts(config["data"]),
+        "model": counts(model),
         "trainer": {key: config["trainer"].get(key) for key in OPTIMISATION},
         "seed": config.get("seed_everything"),
     }
@@ -70,11 +72,12 @@ def difference(old: Any, new: Any, at: str = "") -> str | None:
     return None if old == new else f"{at.replace('.init_args', '')}: {old} -> {new}"
 
 
-def _counted(node: Any) -> Any:
+def counts(node: Any) -> Any:
+    """The part of a spec that counts."""
     if isinstance(node, Mapping):
-        return {key: _counted(value) for key, value in sorted(node.items()) if key not in _NOT_COUNTED}
+        return {key: counts(value) for key, value in sorted(node.items()) if key not in _NOT_COUNTED}
     if isinstance(node, (list, tuple)):
-        return [_counted(item) for item in node]
+        return [counts(item) for item in node]
     return node
 
 
@@ -94,7 +97,8 @@ def _brief(node: Any) -> Any:
         for key, value in options.items()
         if key not in parameters or not _is_default(value, parameters[key].default)
     }
-    return {"class": name, **kept}
+    # Classes of arlab's own may move between its files; those of others may share a name.
+    return {"class": name if module.split(".")[0] == "arlab" else f"{module}.{name}", **kept}
 
 
 def _is_default(value: Any, default: Any) -> bool:

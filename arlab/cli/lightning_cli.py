@@ -17,6 +17,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from arlab.callbacks.atomic_io import AtomicIO
 from arlab.cli.config import Tree
 from arlab.configurable import from_spec
+from arlab.module import Module
 
 _AROUND = re.compile(r"\W*(Does not validate|Subtypes|Errors|Expected a|Given value|Parser key|Problem with)")
 _TRAINER_DEFAULTS = {"enable_model_summary": False, "num_sanity_val_steps": 1}
@@ -25,8 +26,8 @@ _TRAINER_DEFAULTS = {"enable_model_summary": False, "num_sanity_val_steps": 1}
 class ArlabCLI(LightningCLI):
     """A Trainer, a model and a data module from a configuration.
 
-    Nothing is built before ``model`` and ``trainer_for`` are called: a generator's tokenizer may have to be trained
-    first, and a finished run needs neither.
+    Nothing is built before ``build_model`` and ``build_trainer`` are called: a generator's tokenizer may have to be
+    trained first.
 
     Args:
         tree: a checked configuration; or ``["--help"]``.
@@ -67,12 +68,12 @@ class ArlabCLI(LightningCLI):
         plain: dict[str, Any] = yaml.safe_load(self.text())
         return plain
 
-    def build_model(self) -> L.LightningModule:
+    def build_model(self) -> Module:
         """The model, its initial weights drawn from the configured seed."""
         seed = self.config.seed_everything
         if seed is not False:
             L.seed_everything(seed, workers=True, verbose=False)
-        return from_spec(self.plain()["model"], L.LightningModule)
+        return from_spec(self.plain()["model"], Module)
 
     def build_trainer(self, folder: Path, callbacks: list[Callback]) -> L.Trainer:
         """A Trainer that writes into a folder: checkpoints whole or not at all, TensorBoard under ``logs``."""

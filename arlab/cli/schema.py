@@ -53,6 +53,10 @@ def checked(tree: Tree) -> Tree:
         raise ValueError(f"trainer: expected options of the Trainer, got {trainer!r}")
     hints = options(L.Trainer)
     _refuse_unknown(trainer, hints, "option", "trainer", "Trainer")
+    if trainer.get("default_root_dir") not in (None, "null"):
+        raise ValueError(
+            f"trainer.default_root_dir: got {trainer['default_root_dir']!r}; runs lie below --run_root, use that"
+        )
     result["trainer"] = {key: resolve(value, hints[key], f"trainer.{key}") for key, value in trainer.items()}
     return result
 

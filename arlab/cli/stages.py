@@ -21,7 +21,8 @@ from arlab.cli.lightning_cli import ArlabCLI
 from arlab.cli.summary import say, show_figures, show_run, summarise
 from arlab.module import Module
 from arlab.runs.checkpoint import rebuild
-from arlab.runs.folder import RunFolder, write_text
+from arlab.runs.files import write_text
+from arlab.runs.folder import RunFolder
 from arlab.runs.resolve import read
 
 
@@ -31,22 +32,24 @@ def fit(request: Request) -> int:
     for line in request.dropped:
         say(console, line)
     last = from_request(request)
+    if last.tree["trainer"].get("fast_dev_run"):
+        return _try_out(last, console)
     experiments = _stages(last)
+    named = request.tree.get("ckpt_path")
     done: list[tuple[RunFolder, dict[str, object]]] = []
     for number, experiment in enumerate(experiments, start=1):
-        run = experiment.prepare(done[-1][0] if done else None)
+        run = experiment.prepare(done[-1][0] if done else None, named if experiment is last else None)
         run.refuse_changed_defaults()
-        trial = bool(run.cli.config.trainer.fast_dev_run)
-        if run.folder.finished and not trial:
+        if run.folder.finished:
+            if experiment is last and named is not None and not run.starts_elsewhere:
+                raise ValueError(f"ckpt_path: {run.folder.path} is finished; leave ckpt_path out to see its figures")
             verb = "finished already" if experiment is last else "reusing"
             say(console, f"{experiment.part}: {verb}: {run.folder.path}")
         else:
+            if experiment is not last:
+                _refuse_early(last)
             count = f"stage {number} of {len(experiments)}: " if len(experiments) > 1 else ""
-            stage = f"{count}{experiment.part} {experiment.title}"
-            named = request.tree.get("ckpt_path") if experiment is last else None
-            train(run, stage, console, named)
-        if trial:
-            return 0
+            train(run, f"{count}{experiment.part} {experiment.title}", console)
         # Of several processes only the first writes the summary, and only it needs it.
         done.append((run.folder, {} if console.quiet else run.folder.read_summary()))
     if not console.quiet:
@@ -54,19 +57,16 @@ def fit(request: Request) -> int:
     return 0
 
 
-def train(run: Prepared, stage: str, console: Console, ckpt_path: str | None = None) -> None:
-    """Train an experiment into its folder, going on where it was interrupted."""
+def train(run: Prepared, stage: str, console: Console) -> None:
+    """Train an experiment into its folder, going on where it was interrupted.
+
+    Raises:
+        ValueError: it does not say how long, there is nothing to train, or nothing was trained.
+    """
     trainer_config = run.cli.config.trainer
-    if trainer_config.fast_dev_run:
-        with tempfile.TemporaryDirectory() as scratch:
-            trainer = run.cli.build_trainer(Path(scratch), [])
-            trainer.fit(run.cli.build_model(), datamodule=run.data)
-        say(console, f"{stage} · a trial run, nothing was kept")
-        return
-    if trainer_config.max_steps == -1 and trainer_config.max_epochs is None and trainer_config.max_time is None:
-        raise ValueError("trainer.max_steps: missing; say how long to train (or trainer.max_epochs, trainer.max_time)")
+    _refuse_endless(run)
     folder = run.folder
-    start = checkpoint_path(folder, ckpt_path)
+    start = checkpoint_path(folder, run.start)
     checkpoints = RunCheckpoints(folder)
     callbacks: list[Callback] = [RngState(), Interruption(checkpoints), checkpoints]
     if trainer_config.enable_progress_bar is not False:
@@ -77,15 +77,19 @@ def train(run: Prepared, stage: str, console: Console, ckpt_path: str | None = N
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"model: {type(model).__name__} has nothing to train; name it in a generator as it is")
     trainer = run.cli.build_trainer(folder.path, callbacks)
-    with contextlib.nullcontext() if console.quiet else folder.locked():
-        folder.sweep()
+    # Of several processes only the first writes.
+    with folder.locked() if trainer.is_global_zero else contextlib.nullcontext():
+        if trainer.is_global_zero:
+            folder.sweep()
+            if not folder.config.is_file():
+                write_text(folder.config, run.cli.text())
         say(console, f"{stage} · {folder.path}")
         if start is not None:
             say(console, f"going on from {start}")
-        if not folder.config.is_file():
-            write_text(folder.config, run.cli.text())
         trainer.fit(model, datamodule=run.data, ckpt_path=start, weights_only=True)
         if trainer.is_global_zero:
+            if folder.evaluated is None:
+                raise ValueError(f"{folder.path}: not a single step was trained (trainer.limit_train_batches?)")
             experiment = run.experiment
             folder.write_summary(summarise(experiment.part, experiment.title, folder, trainer, checkpoints))
 
@@ -119,6 +123,31 @@ def print_all_help() -> int:
     """jsonargparse's own help: every option of the Trainer. It ends the process."""
     ArlabCLI(["--help"])
     return 0
+
+
+def _try_out(experiment: Experiment, console: Console) -> int:
+    """A trial run: a few batches, on a tokenizer as it comes where its experiment is named. Nothing is kept."""
+    run = experiment.with_untrained_tokenizer().prepare()
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = run.cli.build_trainer(Path(scratch), [])
+        trainer.fit(run.cli.build_model(), datamodule=run.data)
+    say(console, f"{experiment.part} {experiment.title} · a trial run, nothing was kept")
+    return 0
+
+
+def _refuse_early(generator: Experiment) -> None:
+    """Find the mistakes in a generator before its tokenizer is trained, which may take hours."""
+    run = generator.with_untrained_tokenizer().prepare()
+    _refuse_endless(run)
+    run.cli.build_model().configure_callbacks()
+    with tempfile.TemporaryDirectory() as scratch:
+        run.cli.build_trainer(Path(scratch), [])
+
+
+def _refuse_endless(run: Prepared) -> None:
+    trainer = run.cli.config.trainer
+    if trainer.max_steps < 1 and (trainer.max_epochs is None or trainer.max_epochs < 1):
+        raise ValueError("trainer.max_steps: missing; say how long to train (or trainer.max_epochs)")
 
 
 def _stages(experiment: Experiment) -> list[Experiment]:

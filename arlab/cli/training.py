@@ -13,11 +13,11 @@ def main(argv: list[str]) -> int:
 
 
 def _run(words: list[str]) -> int:
-    request = parse(words)
-    if "help" in request.flags:
-        print(help_text(request.command))
+    # Before anything is read: help is for those whose command line does not work yet.
+    if not {"-h", "--help"}.isdisjoint(words):
+        print(help_text(words[0]))
         return 0
-    return _with_lightning(request)
+    return _with_lightning(parse(words))
 
 
 def _with_lightning(request: Request) -> int:

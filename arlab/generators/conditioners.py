@@ -72,6 +72,10 @@ class ClassLabel(Conditioner):
 
     def __init__(self, *, num_slots: int = 1, drop_probability: float = 0.1, init_std: float = 0.02) -> None:
         super().__init__()
+        if num_slots < 0:
+            raise ValueError(f"conditioner.num_slots: must be at least 0, got {num_slots}")
+        if init_std < 0:
+            raise ValueError(f"conditioner.init_std: must be at least 0, got {init_std}")
         if not 0 <= drop_probability <= 1:
             raise ValueError(f"conditioner.drop_probability: must be in [0, 1], got {drop_probability}")
         self.num_slots = num_slots

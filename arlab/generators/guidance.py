@@ -36,6 +36,8 @@ class ConstantGuidance(Guidance):
     """
 
     def __init__(self, *, guidance_scale: float = 1.0, until_token: int | None = None) -> None:
+        if until_token is not None and until_token < 0:
+            raise ValueError(f"guidance.until_token: must be at least 0 or null, got {until_token}")
         self.guidance_scale = guidance_scale
         self.until_token = until_token
 
@@ -52,6 +54,8 @@ class LinearGuidance(Guidance):
     """From ``start`` at the first step to ``end`` at the last: s = start + (end - start) · step / (steps - 1).
 
     VAR's cfg = 1.5 is start 1, end 2.5 (its formula is (1 + t) c - t u with t = cfg · step / (steps - 1)).
+
+    Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction (VAR), arXiv 2404.02905.
 
     Args:
         start: s at the first step.
@@ -81,6 +85,8 @@ class PowerCosineGuidance(Guidance):
     """
 
     def __init__(self, *, guidance_scale: float = 4.0, power: float = 2.75) -> None:
+        if power < 0:
+            raise ValueError(f"guidance.power: must be at least 0, got {power}")
         self.guidance_scale = guidance_scale
         self.power = power
 

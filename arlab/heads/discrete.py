@@ -39,6 +39,8 @@ class DiscreteHead(Head):
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"head.label_smoothing: must be in [0, 1), got {label_smoothing}")
+        if init_std < 0:
+            raise ValueError(f"head.init_std: must be at least 0, got {init_std}")
         self.label_smoothing = label_smoothing
         self.bias = bias
         self.zero_init = zero_init

@@ -8,17 +8,17 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from arlab.configurable import Configurable, Spec, from_spec
+from arlab.runs.files import written_whole
 
 _SHIPPED = "fashion_classifier.safetensors"
 
@@ -134,9 +134,8 @@ def save_classifier(network: FeatureClassifier, path: Path, facts: Mapping[str, 
         name: (weight.half() if weight.is_floating_point() else weight).cpu().contiguous()
         for name, weight in network.state_dict().items()
     }
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_bytes(save(weights, {**facts, "spec": json.dumps(network.spec())}))
-    os.replace(unfinished, path)
+    with written_whole(path) as draft:
+        save_file(weights, draft, {**facts, "spec": json.dumps(network.spec())})
 
 
 def load_classifier(path: Path) -> FeatureClassifier:

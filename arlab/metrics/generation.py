@@ -172,8 +172,3 @@ def _covered(point_ND: Tensor, member_MD: Tensor, k: int, chunk: int = 1000) -> 
 def _distances(a_ND: Tensor, b_MD: Tensor) -> Tensor:
     # Through a matrix product, a point's distance to itself would not be exactly 0.
     return torch.cdist(a_ND, b_MD, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def to_pixels(image_BCHW: Tensor) -> Tensor:
-    """Images in [-1, 1] as the uint8 intensities a file holds; values beyond are clipped."""
-    return ((image_BCHW.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

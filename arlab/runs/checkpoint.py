@@ -48,6 +48,8 @@ def read(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if "unsupported global" not in str(error).lower():
+            raise ValueError(f"{path}: not a readable checkpoint (cut off or damaged?)") from error
         raise ValueError(f"{path}: refused, it holds more than weights and plain data") from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, OSError) as error:
         raise ValueError(f"{path}: not a readable checkpoint (cut off or damaged?)") from error

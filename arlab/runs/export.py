@@ -10,8 +10,6 @@ The folder is a RUN like any other: ``arlab sample``, ``arlab.load`` and ``token
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +20,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from arlab.runs import resolve
-from arlab.runs.resolve import EXPORT_FILE
 from arlab.runs.checkpoint import FORMAT, KEY
+from arlab.runs.files import written_whole
+from arlab.runs.resolve import EXPORT_FILE
 
 MODEL_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.safetensors"
@@ -42,17 +41,12 @@ def export(run: str | Path, out: str | Path) -> Path:
     entry = dict(checkpoint[KEY])
     tokenizer = entry.pop("tokenizer", None)
     entry["versions"] = {name: version(name) for name in ("torch", "lightning")}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    draft.mkdir()
-    try:
+    with written_whole(out) as draft:
+        draft.mkdir()
         _save(checkpoint["state_dict"], draft / MODEL_FILE)
         if tokenizer is not None:
             _save(tokenizer["state_dict"], draft / TOKENIZER_FILE)
         (draft / EXPORT_FILE).write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        draft.replace(out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return out
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from arlab.runs.files import LEFTOVERS, remove, write_text
+
 RUNS = "runs"
 
 
@@ -68,6 +70,10 @@ class RunFolder:
         """The picture of the latest step."""
         return max((self.path / "samples").glob("step-*.png"), default=None)
 
+    def holds(self, path: Path) -> bool:
+        """Whether a file lies in it."""
+        return self.path.resolve() in path.resolve().parents
+
     def read_summary(self) -> dict[str, Any]:
         """The figures of a finished run."""
         summary: dict[str, Any] = json.loads(self.summary.read_text(encoding="utf-8"))
@@ -79,8 +85,8 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove what a killed process left half-written."""
-        for leftover in self.path.glob("**/.*.tmp"):
-            leftover.unlink(missing_ok=True)
+        for leftover in list(self.path.glob(LEFTOVERS)):
+            remove(leftover)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -101,14 +107,3 @@ class RunFolder:
             except BlockingIOError as error:
                 raise ValueError(f"{self.path}: another process is training this run") from error
             yield
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -57,6 +57,13 @@ class ConvAutoencoder(Autoencoder):
         norm_groups: int = 8,
     ) -> None:
         super().__init__()
+        for key, value, least in (
+            ("channels", channels, 1),
+            ("res_blocks", res_blocks, 0),
+            ("norm_groups", norm_groups, 1),
+        ):
+            if value < least:
+                raise ValueError(f"autoencoder.{key}: must be at least {least}, got {value}")
         multipliers = [1, 2, 2] if channel_multipliers is None else list(channel_multipliers)
         if not multipliers or min(multipliers) < 1:
             raise ValueError(f"autoencoder.channel_multipliers: needs at least one positive number, got {multipliers}")

@@ -48,7 +48,11 @@ class Tokenizer(Module, ABC):
         raise TypeError(f"{type(self).__name__} has one level; next-scale and next-frequency need a pyramid of them")
 
     def preview(self, tokens: Tensor, known_BN: Tensor) -> Tensor:
-        """An image of the tokens known so far, (B, C, H, W); mid-gray where nothing is known yet."""
+        """An image of the tokens known so far, (B, C, H, W).
+
+        Tokens on a single grid: mid-gray where a cell is not known yet. Tokens on several levels, or not on a grid of
+        two axes: those not known yet count as token 0 or a vector of zeros; tokenizers that can do better override it.
+        """
         image_BCHW = self.decode(tokens.where(known_BN.reshape(*known_BN.shape, *(1,) * (tokens.dim() - 2)), 0))
         if len(self.layout.shapes) > 1 or self.layout.num_axes != 2:
             return image_BCHW
@@ -56,7 +60,7 @@ class Tokenizer(Module, ABC):
         return image_BCHW * F.interpolate(known_B1hw, image_BCHW.shape[-2:], mode="nearest")
 
     def bits_per_dim(self, nats_per_image: float) -> float | None:
-        """Exact bits per dimension of the 8-bit image; None where tokens do not determine the image's likelihood."""
+        """Exact bits per dimension of the image's intensities; None where tokens do not determine its likelihood."""
         return None
 
 

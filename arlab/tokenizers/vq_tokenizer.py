@@ -5,6 +5,7 @@ Letters: B batch, C channels or vector width, H and W image sides, h and w laten
 
 from __future__ import annotations
 
+from einops import rearrange
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torchmetrics.image import PeakSignalNoiseRatio
@@ -55,6 +56,8 @@ class VQTokenizer(Tokenizer):
         optimizer: AdamW | None = None,
     ) -> None:
         super().__init__()
+        if token_width < 1:
+            raise ValueError(f"tokenizer.token_width: must be at least 1, got {token_width}")
         self.facts = required_facts(facts)
         self.autoencoder = ConvAutoencoder() if autoencoder is None else autoencoder
         self.quantizer = VectorQuantizer() if quantizer is None else quantizer
@@ -73,11 +76,11 @@ class VQTokenizer(Tokenizer):
 
     def encode(self, image_BCHW: Tensor) -> Tensor:
         ids_Bhw: Tensor = self.quantizer(self.autoencoder.encode(image_BCHW)).ids
-        return ids_Bhw.flatten(1)
+        return rearrange(ids_Bhw, "b h w -> b (h w)")
 
     def decode(self, tokens: Tensor) -> Tensor:
-        code_BNC = self.vectors(tokens)
-        z_BChw = code_BNC.transpose(1, 2).reshape(-1, self.space.width, *self.layout.shapes[0])
+        height, width = self.layout.shapes[0]
+        z_BChw = rearrange(self.vectors(tokens), "b (h w) c -> b c h w", h=height, w=width)
         return self.autoencoder.decode(z_BChw).clamp(-1, 1)
 
     def vectors(self, tokens: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
 """What Lightning and arlab cost beside a bare PyTorch loop: python -m tests.benchmarks.training_overhead.
 
-Both arms train the raster generator of experiments/fashion/raster.yaml (untrained tokenizer, batch 64) on the same
-images with the same optimizer and weight average, in turns. The bare loop is what a script would do: index, forward,
-backward, step, average.
+Both arms train the generator of experiments/fashion/raster.yaml, with its settings but an untrained tokenizer, on the
+same images with the same optimizer and weight average, in turns. The bare loop is what a script would do: index,
+forward, backward, step, average. The other arm is what arlab fit does at every step: batches, callbacks (checkpoints
+included, none of which falls due), live display, logger. Left out of both are what happens now and then: validations,
+sample grids, writing checkpoints.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -21,23 +25,46 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
-from arlab.backbones.transformer import Transformer
+from arlab.callbacks.interruption import Interruption
 from arlab.callbacks.progress import StageProgress
 from arlab.callbacks.rng_state import RngState
+from arlab.callbacks.run_checkpoints import RunCheckpoints
+from arlab.cli.config import read
+from arlab.cli.schema import checked
+from arlab.configurable import from_spec, to_plain
 from arlab.data.fashion_mnist import FashionMNIST
+from arlab.discovery import discover
 from arlab.generators.averaging import average
 from arlab.generators.generator import Generator
-from arlab.heads.discrete import DiscreteHead
-from arlab.orderings.raster import Raster
 from arlab.rng import BatchRng, mix_seed
-from arlab.tokenizers.vq_tokenizer import VQTokenizer
+from arlab.runs.folder import RunFolder
+
+_EXPERIMENT = Path("experiments/fashion/raster.yaml")
+
+
+@cache
+def experiment() -> dict[str, Any]:
+    """The experiment's settings; its tokenizer's in the place of the tokenizer's file."""
+    discover()
+    root = Path(__file__).parents[2]
+    tree = read(root / _EXPERIMENT, [])
+    options = tree["model"]["init_args"]
+    options["tokenizer"] = read(root / options["tokenizer"], [])["model"]
+    return checked(tree)
+
+
+def data_of_experiment() -> FashionMNIST:
+    """The images both arms train on."""
+    return from_spec(experiment()["data"], FashionMNIST)
 
 
 def build(data: FashionMNIST) -> Generator:
     """The generator of both arms, with equal weights."""
     torch.manual_seed(0)
-    tokenizer = VQTokenizer(facts=data.facts)
-    return Generator(tokenizer=tokenizer, ordering=Raster(), backbone=Transformer(), head=DiscreteHead())
+    model = experiment()["model"]
+    tokenizer = model["init_args"]["tokenizer"]
+    told = {**tokenizer, "init_args": {**tokenizer["init_args"], "facts": to_plain(data.facts)}}
+    return from_spec({**model, "init_args": {**model["init_args"], "tokenizer": told}}, Generator)
 
 
 class StepTimes(Callback):
@@ -55,8 +82,10 @@ class StepTimes(Callback):
 
 
 def lightning_arm(data: FashionMNIST, steps: int, folder: str) -> list[float]:
-    """The Trainer as arlab fit sets it up: logger, live display, learning-rate monitor, RNG state, weight average."""
+    """The Trainer as arlab fit sets it up."""
     times = StepTimes()
+    checkpoints = RunCheckpoints(RunFolder(Path(folder)))
+    options = experiment()["trainer"]
     trainer = L.Trainer(
         max_steps=steps,
         accelerator="cpu",
@@ -64,14 +93,15 @@ def lightning_arm(data: FashionMNIST, steps: int, folder: str) -> list[float]:
         callbacks=[
             times,
             RngState(),
+            Interruption(checkpoints),
+            checkpoints,
             StageProgress("benchmark", Console(file=io.StringIO(), force_terminal=True)),
             LearningRateMonitor(logging_interval="step"),
         ],
-        enable_checkpointing=False,
         enable_model_summary=False,
         limit_val_batches=0,
-        gradient_clip_val=1.0,
-        log_every_n_steps=50,
+        gradient_clip_val=options["gradient_clip_val"],
+        log_every_n_steps=options.get("log_every_n_steps", 50),
     )
     trainer.fit(build(data), datamodule=data)
     return times.steps
@@ -82,6 +112,7 @@ def bare_arm(data: FashionMNIST, steps: int) -> list[float]:
     generator = build(data).train()
     averaged = [parameter.detach().clone() for parameter in generator.parameters()]
     update = average(generator.ema_decay)
+    clip = experiment()["trainer"]["gradient_clip_val"]
     config = generator.optimizer.build(generator, steps)
     optimizer, schedule = config["optimizer"], config["lr_scheduler"]["scheduler"]  # type: ignore[index,typeddict-item]
     still = data.still()
@@ -96,7 +127,7 @@ def bare_arm(data: FashionMNIST, steps: int) -> list[float]:
         loss = generator.objective.loss(generator, tokens_NN[row], labels_N[row], rng).loss
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(generator.parameters(), clip)
         optimizer.step()
         schedule.step()
         update(averaged, list(generator.parameters()), step)
@@ -124,12 +155,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    data = FashionMNIST(batch_size=64)
+    data = data_of_experiment()
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(arguments.rounds):
             bare = statistics.median(bare_arm(data, arguments.steps))
-            ours = statistics.median(lightning_arm(FashionMNIST(batch_size=64), arguments.steps, folder))
+            ours = statistics.median(lightning_arm(data_of_experiment(), arguments.steps, folder))
             ratios.append(ours / bare)
             print(f"round {number}: bare {1000 * bare:.1f} ms, arlab {1000 * ours:.1f} ms, ratio {ratios[-1]:.3f}")
     print(

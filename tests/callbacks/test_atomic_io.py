@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from arlab.callbacks.atomic_io import AtomicIO
-from arlab.runs.folder import RunFolder, write_text
+from arlab.runs.files import write_text, written_whole
+from arlab.runs.folder import RunFolder
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,9 +26,27 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
 
 
+def test_a_folder_is_written_whole_too(tmp_path: Path) -> None:
+    target = tmp_path / "new/folder"
+
+    def break_off() -> None:
+        with written_whole(target) as draft:
+            write_text(draft / "one.txt", "half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        break_off()
+    assert list(target.parent.iterdir()) == []
+    with written_whole(target) as draft:
+        write_text(draft / "deep/one.txt", "whole")
+        assert not target.exists()
+    assert [path.relative_to(target).as_posix() for path in target.rglob("*")] == ["deep", "deep/one.txt"]
+    assert [path.name for path in target.parent.iterdir()] == ["folder"]
+
+
 def test_leftovers_of_a_killed_process_are_swept(tmp_path: Path) -> None:
-    leftover = tmp_path / "checkpoints/.last.ckpt.123.tmp"
-    write_text(leftover, "half")
+    write_text(tmp_path / "checkpoints/.last.ckpt.123.tmp", "half")
+    write_text(tmp_path / ".folder.123.tmp/one.txt", "half")
     write_text(tmp_path / "config.yaml", "whole")
     RunFolder(tmp_path).sweep()
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["config.yaml"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["checkpoints", "config.yaml"]

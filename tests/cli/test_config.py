@@ -79,6 +79,13 @@ def test_lists_are_replaced_extended_and_adjusted_at_their_end() -> None:
     assert dropped == []
 
 
+def test_a_list_is_extended_where_nothing_stands_yet() -> None:
+    assert laid({"trainer": {"callbacks+": "A"}})[0] == {"trainer": {"callbacks": ["A"]}}
+    assert laid({"trainer": None}, {"trainer": {"callbacks+": "A", "steps": 1}})[0] == {
+        "trainer": {"callbacks": ["A"], "steps": 1}
+    }
+
+
 def test_bases_over_several_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "ground.yaml").write_text("model: {class_path: A, init_args: {x: 1, y: 1}}\nseed: 1\n")
@@ -134,6 +141,17 @@ def test_paths_are_found_from_elsewhere(tmp_path: Path, monkeypatch: pytest.Monk
     assert find(name, [Path()]) is None
     monkeypatch.chdir(tmp_path / "repo")
     assert find(name, []) == Path(name)
+
+
+def test_an_experiment_found_elsewhere_keeps_the_name_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = "experiments/digits/raster_pixels.yaml"
+    request = parse(["fit", "--config", named])
+    assert request.named == (named,)
+    assert request.configs[0].is_absolute()
+    assert request.name == "digits/raster_pixels"
 
 
 def test_an_experiment_is_called_as_its_file() -> None:

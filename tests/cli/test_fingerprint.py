@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from arlab.cli.arguments import parse
@@ -10,7 +11,9 @@ from arlab.cli.experiment import Prepared, from_request
 from arlab.cli.fingerprint import difference, key_of
 from arlab.cli.training import main
 from arlab.discovery import discover
-from tests.cli.tiny_experiments import FAST, PIXELS, write_experiments
+from tests.cli.tiny_experiments import FAST, PIXELS, SignalAt, write_experiments
+
+__all__ = ["SignalAt"]  # a class two modules offer
 
 FIT = ["fit", "--config", "experiments/tiny/raster.yaml", *PIXELS]
 
@@ -88,6 +91,32 @@ def test_an_option_added_later_changes_nothing() -> None:
     after = {**counted, "model": {**counted["model"], "init_args": {**options, "ema_decay": 0.999}}}
     assert key_of(before) == key_of(after) != key_of(counted)
     assert difference(before, after) is None
+
+
+def test_classes_of_others_count_with_their_module() -> None:
+    def counted(path: str) -> dict[str, object]:
+        run = prepared()
+        head = {"class_path": path, "init_args": {}}
+        model = {**run.counted["model"], "init_args": {**run.counted["model"]["init_args"], "head": head}}
+        return {**run.counted, "model": model}
+
+    assert key_of(counted("tests.cli.tiny_experiments.SignalAt")) != key_of(
+        counted("tests.cli.test_fingerprint.SignalAt")
+    )
+
+
+def test_a_changed_default_of_a_part_that_is_not_named_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    command = [*FIT, *FAST, "--trainer.max_steps", "1"]
+    assert main(command) == 0
+    (run,) = Path("runs/tiny/raster").iterdir()
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]["optimizer"] is None
+    for name in ("best", "last"):
+        path = run / f"checkpoints/{name}.ckpt"
+        checkpoint = torch.load(path, weights_only=True)
+        checkpoint["arlab"]["model"]["init_args"]["optimizer"]["init_args"]["weight_decay"] = 0.5
+        torch.save(checkpoint, path)
+    assert main(command) == 2
+    assert "(model.optimizer.weight_decay: 0.5 -> 0.05)" in capsys.readouterr().err
 
 
 def test_a_changed_default_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ import arlab
 from arlab.cli.training import main
 from arlab.generators.sampler import Sampler
 from arlab.images import image_grid
+from arlab.rng import mix_seed
 from tests.cli.tiny_experiments import FAST, PIXELS, write_experiments
 
 FIT = ["fit", "--config", "experiments/tiny/raster.yaml"]
@@ -30,10 +31,10 @@ def only_run(experiment: str = "runs/tiny/raster") -> Path:
     return run
 
 
-def weights(run: Path) -> dict[str, torch.Tensor]:
+def weights(run: Path, steps: int = 12) -> dict[str, torch.Tensor]:
     """Everything that training changes."""
     checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
-    assert checkpoint["global_step"] == 12
+    assert checkpoint["global_step"] == steps
     optimizer = checkpoint["optimizer_states"][0]["state"]
     return {
         **{f"averaged {name}": value for name, value in checkpoint["state_dict"].items()},
@@ -123,6 +124,103 @@ def test_interrupted_anywhere_it_ends_as_if_it_had_not_been(capsys: pytest.Captu
         assert figures[0] == figures[1]
 
 
+@pytest.mark.parametrize(
+    ("options", "steps", "stops"),
+    [
+        pytest.param(
+            {"max_epochs": 3, "max_steps": -1, "check_val_every_n_epoch": 2, "val_check_interval": 1.0},
+            15,
+            (2, 4, 9, 12, 14),
+            id="so many epochs, validation after every second",
+        ),
+        pytest.param(
+            {"max_epochs": 4, "max_steps": -1, "limit_train_batches": 1, "limit_val_batches": 0},
+            4,
+            (0, 2, 3),
+            id="epochs of one batch, no validation",
+        ),
+        pytest.param({"max_steps": 7, "limit_val_batches": 0}, 7, (4, 5), id="so many steps, no validation"),
+        pytest.param(
+            {"max_steps": 8, "accumulate_grad_batches": 2, "val_check_interval": 3},
+            8,
+            (0, 1, 2, 5),
+            id="gradients accumulate, also over validations and to the end of an epoch",
+        ),
+    ],
+)
+def test_resuming_is_exact_whatever_the_schedule(
+    options: dict[str, object], steps: int, stops: tuple[int, ...]
+) -> None:
+    words = [word for key, value in options.items() for word in (f"--trainer.{key}", str(value))]
+    command = [*FIT, *FAST, "--trainer.callbacks", "[]", *words]
+    assert main(command) == 0
+    straight = only_run()
+    figures = json.loads((straight / "summary.json").read_text())["figures"]
+    assert bool(figures) == (options.get("limit_val_batches") != 0)
+    for number, together in enumerate([*((step,) for step in stops), stops]):
+        root = f"stopped_{number}"
+        for step in together:
+            stop = f"{{class_path: tests.cli.tiny_experiments.SignalAt, init_args: {{step: {step}}}}}"
+            Path("stop").touch()
+            assert main([*command, "--run_root", root, "--trainer.callbacks+", stop]) == (
+                130 if step < steps - 1 else 0
+            )
+            Path("stop").unlink()
+        assert main([*command, "--run_root", root]) == 0
+        resumed = Path(root) / straight.relative_to("runs")
+        assert_same(weights(straight, steps), weights(resumed, steps))
+        assert json.loads((resumed / "summary.json").read_text())["figures"] == figures
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--trainer.max_epochs", "1", "--trainer.max_steps", "-1", "--trainer.check_val_every_n_epoch", "2"],
+        ["--trainer.max_steps", "2", "--trainer.min_epochs", "3", "--trainer.check_val_every_n_epoch", "1"],
+        ["--trainer.max_steps", "2", "--trainer.limit_val_batches", "0"],
+    ],
+    ids=["the only epoch has no validation", "a minimum that is not reached", "no validation"],
+)
+def test_a_finished_run_has_a_checkpoint_and_its_figures(words: list[str]) -> None:
+    command = [*FIT, *FAST, *words]
+    assert main(command) == 0
+    run = only_run()
+    summary = json.loads((run / "summary.json").read_text())
+    validated = "--trainer.limit_val_batches" not in words
+    assert ("val/loss" in summary["figures"]) == (run / "checkpoints/best.ckpt").is_file() == validated
+    before = weights(run, summary["steps"])
+    (run / "summary.json").unlink()
+    assert main(command) == 0
+    assert_same(before, weights(run, summary["steps"]))
+
+
+def test_a_run_that_trained_nothing_is_not_finished(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*FIT, *FAST, "--trainer.limit_train_batches", "0"]) == 2
+    assert "not a single step was trained" in capsys.readouterr().err
+    assert not (only_run() / "summary.json").exists()
+
+
+def test_a_run_may_start_from_the_checkpoint_of_another(capsys: pytest.CaptureFixture[str]) -> None:
+    short = [*FIT, *FAST, "--trainer.max_steps", "2"]
+    assert main(short) == 0
+    first = only_run()
+    assert main([*short, "--ckpt_path", "last"]) == 2
+    assert capsys.readouterr().err == (
+        f"arlab: error: ckpt_path: {first} is finished; leave ckpt_path out to see its figures\n"
+    )
+    longer = [*FIT, *FAST, "--trainer.max_steps", "4"]
+    assert main([*longer, "--ckpt_path", str(first / "checkpoints/last.ckpt")]) == 0
+    assert f"going on from {first}" in capsys.readouterr().out
+    (second,) = set(Path("runs/tiny/raster").iterdir()) - {first}
+    assert main([*longer, "--ckpt_path", str(first / "checkpoints/last.ckpt")]) == 0
+    assert f"finished already: {second}" in capsys.readouterr().out
+    assert main(longer) == 0
+    assert len(list(Path("runs/tiny/raster").iterdir())) == 3
+    (second / "summary.json").unlink()
+    assert main([*longer, "--ckpt_path", str(first / "checkpoints/last.ckpt")]) == 0
+    assert f"going on from {second}" in capsys.readouterr().out
+
+
 def test_sigterm_gives_143_and_leaves_a_checkpoint() -> None:
     stop = f"{{class_path: tests.cli.tiny_experiments.SignalAt, step: 2, number: {int(signal.SIGTERM)}}}"
     Path("stop").touch()
@@ -147,7 +245,7 @@ def test_pictures_show_the_averaged_weights_and_do_not_disturb_training() -> Non
     assert_same(weights(run), weights(only_run("blind/tiny/raster")))
     trained = arlab.load(run / "checkpoints/last.ckpt").model
     labels = torch.arange(10).repeat_interleave(2)
-    images = Sampler().sample(trained, labels, seeds=[0, 1] * 10).images
+    images = Sampler().sample(trained, labels, seeds=[mix_seed(0, image) for image in range(20)]).images
     written = np.asarray(Image.open(run / "samples/step-000012.png"))
     assert np.array_equal(written, image_grid(images, 2, scale=2))
 
@@ -168,8 +266,10 @@ def test_evaluation_of_a_run_gives_its_figures(capsys: pytest.CaptureFixture[str
 
 
 def test_a_trial_run_keeps_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*FIT, *PIXELS, "--trainer.fast_dev_run"]) == 0
-    assert not Path("runs").exists()
+    for words in (PIXELS, []):
+        assert main([*FIT, *words, "--trainer.fast_dev_run"]) == 0
+        assert "a trial run, nothing was kept" in capsys.readouterr().out
+    assert [path.name for path in Path().iterdir()] == ["experiments"]
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:

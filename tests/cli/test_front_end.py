@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 import arlab
-from arlab.cli.catalogue import Component, components, find, kinds, of_kind
+from arlab.cli.catalogue import Component, components, faces, find, kinds, of_kind
 from arlab.cli.components import description
 from arlab.cli.main import COMMANDS, main
 from arlab.cli.papers import Paper, papers_in
@@ -194,7 +194,18 @@ def test_plugins_are_found_once_imported_under_the_outermost_kind():
     assert spiral in of_kind("orderings")
 
 
-@pytest.mark.parametrize("component", [*OFFERED, *kinds().values()], ids=lambda component: component.name)
+def test_faces_for_authors_are_listed_and_described_but_cannot_be_named(capsys):
+    assert main(["describe", "Traversal"]) == 0
+    out = capsys.readouterr().out
+    assert "subclass it and define groups" in out
+    assert "Raster" in out
+    assert "in a configuration file" not in out
+    assert main(["list"]) == 0
+    assert re.search(r"\n Traversal +to subclass: ", capsys.readouterr().out)
+    assert "Traversal" not in [component.name for component in components()]
+
+
+@pytest.mark.parametrize("component", [*OFFERED, *faces(), *kinds().values()], ids=lambda component: component.name)
 def test_every_component_is_documented_and_described(component: Component):
     console = Console(width=100, record=True, file=open("out.txt", "w"))  # noqa: SIM115
     console.print(description(component))

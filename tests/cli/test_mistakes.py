@@ -32,7 +32,10 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--config", "nope.yaml"], "config: no such file: nope.yaml"),
         (["--config", "broken.yaml"], "broken.yaml, line 3: expected ',' or ']', but got ':'"),
         (["--config", "list.yaml"], "list.yaml: expected keys and values, got list"),
-        (["--config", "base.yaml"], "base.yaml: base: no file 'nowhere.yaml' beside it or in the working directory"),
+        (
+            ["--config", "base.yaml"],
+            "base.yaml: base: no file 'nowhere.yaml' beside it, above it or in the working directory",
+        ),
         (["--config"], "--config: needs a file"),
         (["oops"], "unexpected 'oops' on the command line; options are --KEY VALUE"),
         (["--modle.seed", "1"], f"unknown key 'modle'. Did you mean 'model'? Known: {TOP}."),
@@ -43,7 +46,15 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--trainer.max_step", "5"], "trainer: Trainer has no option 'max_step'. Did you mean 'max_steps'?"),
         (
             ["--trainer.max_steps", "-1"],
-            "trainer.max_steps: missing; say how long to train (or trainer.max_epochs, trainer.max_time)",
+            "trainer.max_steps: missing; say how long to train (or trainer.max_epochs)",
+        ),
+        (
+            ["--trainer.max_steps", "-1", "--trainer.max_time", "00:00:01:00"],
+            "trainer.max_steps: missing; say how long to train (or trainer.max_epochs)",
+        ),
+        (
+            ["--trainer.default_root_dir", "here"],
+            "trainer.default_root_dir: got 'here'; runs lie below --run_root, use that",
         ),
         (["--trainer.max_steps", "few"], "trainer.max_steps: expected int, got 'few'"),
         (["--model.backbone.width", "four"], "model.backbone.width: expected int, got 'four'"),
@@ -108,6 +119,44 @@ def test_a_tokenizer_with_nothing_to_learn_is_not_trained(capsys: pytest.Capture
     assert "PixelTokenizer has nothing to train; name it in a generator as it is" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model.backbone.attention.num_heads", "3"], "num_heads"),
+        (["--model.ema_decay", "2"], "ema_decay"),
+        (["--trainer.callbacks.num_per_class", "0"], "num_per_class"),
+        (["--trainer.max_steps", "-1"], "trainer.max_steps: missing"),
+        (["--trainer.precision", "7"], "recision"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_a_generator_is_refused_before_its_tokenizer_is_trained(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "--config", "experiments/tiny/raster.yaml", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--config", "experiments/tiny/tokenizers/vq.yaml", "--trainer.callbacks", "[SampleGrid]"],
+            "SampleGrid needs a Generator, the model is a VQTokenizer",
+        ),
+        ([*FIT[1:], "--trainer.callbacks", "[Reconstructions]"], "Reconstructions needs a Tokenizer, the model is a"),
+    ],
+    ids=["SampleGrid", "Reconstructions"],
+)
+def test_pictures_of_something_else_are_refused_before_a_step(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", *words, "--trainer.val_check_interval", "1000", "--trainer.num_sanity_val_steps", "0"]) == 2
+    assert capsys.readouterr().err.startswith(f"arlab: error: trainer.callbacks: {message}")
+    assert not list(Path("runs").glob("**/*.ckpt"))
+
+
 def test_debug_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="no such file"):
         main(["fit", "--debug", "--config", "nope.yaml"])
@@ -135,8 +184,9 @@ def test_statuses() -> None:
 
 
 def test_help_needs_no_torch(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", "--help"]) == 0
-    assert "--config FILE" in capsys.readouterr().out
+    for words in (["--help"], ["--config", "missing.yaml", "--help"], ["--config", "-h"]):
+        assert main(["fit", *words]) == 0
+        assert "--config FILE" in capsys.readouterr().out
 
 
 def test_print_config_is_a_configuration(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,7 @@ def write_experiments(folder: Path) -> None:
 
 
 class SignalAt(L.Callback):
-    """Sends this process a signal at the start of a step, as long as the file ``stop`` exists.
+    """Sends this process a signal once, at the start of a step, as long as the file ``stop`` exists.
 
     Args:
         step: when.
@@ -66,11 +66,13 @@ class SignalAt(L.Callback):
     def __init__(self, *, step: int, number: int = int(signal.SIGINT)) -> None:
         self.step = step
         self.number = number
+        self._sent = False
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step == self.step and Path("stop").exists():
+        if trainer.global_step == self.step and Path("stop").exists() and not self._sent:
+            self._sent = True
             os.kill(os.getpid(), self.number)
 
 

@@ -15,7 +15,6 @@ from arlab.metrics.generation import (
     frechet_distance,
     precision_recall,
     real_anchor,
-    to_pixels,
 )
 from arlab.metrics.protocol import Protocol
 
@@ -96,13 +95,6 @@ def test_an_image_repeated_covers_nothing_but_itself():
 def test_agreement_counts_the_class_asked_for():
     logits = torch.tensor([[0.0, 2.0, 1.0], [5.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
     assert agreement(logits, torch.tensor([1, 0, 2, 2])) == 0.75
-
-
-def test_pixels_are_those_of_a_file():
-    image = torch.tensor([-3.0, -1.0, 0.0, 1 / 255, 1.0, 1.5])
-    assert to_pixels(image).tolist() == [0, 0, 128, 128, 255, 255]
-    every = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(to_pixels(every / 127.5 - 1), every)
 
 
 def images(num, seed, levels=256):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -54,6 +55,8 @@ class VectorQuantizer(Quantizer):
             raise ValueError(f"quantizer.codebook_size: must be at least 2, got {codebook_size}")
         if not 0 <= decay < 1:
             raise ValueError(f"quantizer.decay: must be in [0, 1), got {decay}")
+        if commitment_weight < 0:
+            raise ValueError(f"quantizer.commitment_weight: must be at least 0, got {commitment_weight}")
         if not 0 <= revive_below < 1:
             raise ValueError(f"quantizer.revive_below: must be in [0, 1), got {revive_below}")
         self.codebook_size = codebook_size
@@ -77,18 +80,19 @@ class VectorQuantizer(Quantizer):
 
     def forward(self, z_BChw: Tensor) -> Quantized:
         with torch.autocast(z_BChw.device.type, enabled=False):
-            z_BhwC = z_BChw.float().permute(0, 2, 3, 1)
-            z_TC = z_BhwC.detach().reshape(-1, z_BhwC.shape[-1])
+            z_TC = rearrange(z_BChw.float(), "b c h w -> (b h w) c")
             if self.training and int(self.step) == 0:
-                self._initialise(z_TC)
-            ids_T = self.nearest(z_TC)
-            code_BhwC = self.lookup(ids_T).view_as(z_BhwC)
-            loss = self.commitment_weight * F.mse_loss(z_BhwC, code_BhwC)
-            straight_BhwC = z_BhwC + (code_BhwC - z_BhwC).detach()
+                self._initialise(z_TC.detach())
+            ids_T = self.nearest(z_TC.detach())
+            code_TC = self.lookup(ids_T)
+            loss = self.commitment_weight * F.mse_loss(z_TC, code_TC)
+            straight_TC = z_TC + (code_TC - z_TC).detach()
             counts_V = count_codes(ids_T, self.codebook_size)
-            revived = self._update(z_TC, ids_T, counts_V) if self.training else loss.new_zeros(())
-        vectors_BChw = straight_BhwC.permute(0, 3, 1, 2).to(z_BChw.dtype)
-        return Quantized(vectors_BChw, ids_T.view(z_BhwC.shape[:-1]), loss, usage(counts_V), revived)
+            revived = self._update(z_TC.detach(), ids_T, counts_V) if self.training else loss.new_zeros(())
+        batch, _, height, width = z_BChw.shape
+        vectors_BChw = rearrange(straight_TC.to(z_BChw.dtype), "(b h w) c -> b c h w", b=batch, h=height, w=width)
+        ids_Bhw = rearrange(ids_T, "(b h w) -> b h w", b=batch, h=height, w=width)
+        return Quantized(vectors_BChw, ids_Bhw, loss, usage(counts_V), revived)
 
     def nearest(self, z_TC: Tensor) -> Tensor:
         """argmin_v |z - e_v|² = argmin_v |e_v|² - 2 z · e_v, shape (T,)."""

@@ -1,0 +1,54 @@
+"""A number out of range is refused where it is given, in one line that names key, value and range."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from arlab.backbones.attention import Attention
+from arlab.backbones.feed_forward import MLP, GatedMLP
+from arlab.backbones.norms import L2QKNorm, LayerNorm, NoQKNorm, RMSNorm
+from arlab.backbones.rotary import AxialRotary
+from arlab.data.fashion_mnist import FashionMNIST
+from arlab.generators.conditioners import ClassLabel
+from arlab.generators.guidance import ConstantGuidance, PowerCosineGuidance
+from arlab.heads.discrete import DiscreteHead
+from arlab.tokenizers.autoencoder import ConvAutoencoder
+from arlab.tokenizers.quantizers.vq import VectorQuantizer
+from arlab.tokenizers.vq_tokenizer import VQTokenizer
+
+
+def tokenizer(token_width: int) -> VQTokenizer:
+    return VQTokenizer(facts=FashionMNIST().facts, token_width=token_width)
+
+
+CASES = (
+    (lambda: Attention(num_heads=0), "backbone.attention.num_heads: must be at least 1, got 0"),
+    (lambda: MLP(ratio=0.0), "backbone.feed_forward.ratio: must be positive, got 0.0"),
+    (lambda: GatedMLP(ratio=-1.0), "backbone.feed_forward.ratio: must be positive, got -1.0"),
+    (lambda: GatedMLP(multiple_of=0), "backbone.feed_forward.multiple_of: must be at least 1, got 0"),
+    (lambda: RMSNorm(eps=-1.0), "norm.eps: must be at least 0, got -1.0"),
+    (lambda: LayerNorm(eps=-1.0), "norm.eps: must be at least 0, got -1.0"),
+    (lambda: NoQKNorm(factor=0.0), "qk_norm.factor: must be positive, got 0.0"),
+    (lambda: L2QKNorm(init_scale=0.0), "qk_norm.init_scale: must be positive, got 0.0"),
+    (lambda: L2QKNorm(max_scale=-2.0), "qk_norm.max_scale: must be positive, got -2.0"),
+    (lambda: AxialRotary(base=0.0), "backbone.rotary.base: must be positive, got 0.0"),
+    (lambda: DiscreteHead(init_std=-0.1), "head.init_std: must be at least 0, got -0.1"),
+    (lambda: ClassLabel(num_slots=-1), "conditioner.num_slots: must be at least 0, got -1"),
+    (lambda: ClassLabel(init_std=-1.0), "conditioner.init_std: must be at least 0, got -1.0"),
+    (lambda: ConstantGuidance(until_token=-1), "guidance.until_token: must be at least 0 or null, got -1"),
+    (lambda: PowerCosineGuidance(power=-1.0), "guidance.power: must be at least 0, got -1.0"),
+    (lambda: VectorQuantizer(commitment_weight=-1.0), "quantizer.commitment_weight: must be at least 0, got -1.0"),
+    (lambda: ConvAutoencoder(channels=0), "autoencoder.channels: must be at least 1, got 0"),
+    (lambda: ConvAutoencoder(res_blocks=-1), "autoencoder.res_blocks: must be at least 0, got -1"),
+    (lambda: ConvAutoencoder(norm_groups=0), "autoencoder.norm_groups: must be at least 1, got 0"),
+    (lambda: tokenizer(token_width=0), "tokenizer.token_width: must be at least 1, got 0"),
+)
+
+
+@pytest.mark.parametrize(("build", "message"), CASES, ids=[message for _, message in CASES])
+def test_a_number_out_of_range_is_refused(build: object, message: str) -> None:
+    assert callable(build)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        build()
