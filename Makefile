@@ -1,7 +1,7 @@
 # The verbs of this repository. PYTHON may name another interpreter: make test PYTHON=.venv/bin/python
 PYTHON ?= python
 
-.PHONY: help check format test slow parity bench demo
+.PHONY: help check format test slow parity bench figures demo
 
 help: ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,9 @@ parity: ## measured differences to published implementations
 bench: ## training overhead and cached sampling, as ratios in one run
 	$(PYTHON) -m tests.benchmarks.training_overhead
 	$(PYTHON) -m tests.benchmarks.cached_sampling
+
+figures: ## agreement, FID@1000, precision and recall of a generator run: make figures RUN=runs/fashion/raster
+	$(PYTHON) -m tests.benchmarks.generation_figures $(RUN)
 
 demo: ## the main job: tokenizer, generator, samples (up to 10 minutes on 2 cores)
 	$(PYTHON) -m arlab fit --config experiments/fashion/raster.yaml

@@ -67,7 +67,7 @@ class RunCheckpoints(Checkpoint):
             trainer.should_stop = True
             trainer.check_val_every_n_epoch = None
             trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None
-        elif self._overdue and self.may_save(trainer):
+        elif self._overdue(trainer) and self.may_save(trainer):
             self.save_last(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -106,9 +106,10 @@ class RunCheckpoints(Checkpoint):
         validates_next = trainer.fit_loop.epoch_loop._should_check_val_fx(loader)
         return not (ends(trainer) or validates_next or accumulates(trainer))
 
-    @property
-    def _overdue(self) -> bool:
-        return time.monotonic() - self._saved > self.every_seconds
+    def _overdue(self, trainer: L.Trainer) -> bool:
+        overdue = time.monotonic() - self._saved > self.every_seconds
+        # Clocks differ, but saving takes all processes.
+        return trainer.strategy.reduce_boolean_decision(overdue, all=False) if trainer.world_size > 1 else overdue
 
     def state_dict(self) -> dict[str, Any]:
         return {

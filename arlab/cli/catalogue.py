@@ -135,6 +135,16 @@ class Component:
         ]
 
     @property
+    def stand_ins(self) -> dict[str, str]:
+        """For options that are null by default: the class that stands in, where the component tells without data."""
+        try:
+            built = self.cls().spec()["init_args"]
+        except (TypeError, ValueError):
+            return {}
+        parts = built.items() if isinstance(built, dict) else ()
+        return {name: str(part["class_path"]).rpartition(".")[2] for name, part in parts if isinstance(part, dict)}
+
+    @property
     def places(self) -> list[tuple[type[Configurable], str, bool]]:
         """Where it goes: (class, option, whether the option is a list)."""
         wanted = self.base or self.cls

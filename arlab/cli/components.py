@@ -107,8 +107,9 @@ def _options(component: Component) -> Table:
     for name in ("name", "type", "default"):
         table.add_column(name, overflow="fold")
     table.add_column("help", ratio=1)
+    stand_ins = component.stand_ins
     for option in component.options:
-        default = "required" if option.required else _yaml(option.default)
+        default = "required" if option.required else stand_ins.get(option.name) or _yaml(option.default)
         choices = f" [{', '.join(option.choices)}]" if option.choices else ""
         table.add_row(*map(Text, (option.name, option.type, default, f"{option.help}{choices}".strip())))
     return table

@@ -15,8 +15,6 @@ def average(decay: float) -> Callable[[ParamList, ParamList, Tensor | int], None
 
     n counts updates, so that short runs are not dominated by their initial weights.
     """
-    if not 0 <= decay < 1:
-        raise ValueError(f"ema_decay: must be in [0, 1), got {decay}")
 
     @torch.no_grad()
     def update(averaged: ParamList, current: ParamList, num_averaged: Tensor | int) -> None:

@@ -69,6 +69,8 @@ class Generator(Module):
         super().__init__()
         if isinstance(tokenizer, str):
             tokenizer = load_tokenizer(tokenizer)
+        if not 0 <= ema_decay < 1:
+            raise ValueError(f"ema_decay: must be in [0, 1), got {ema_decay}")
         self.tokenizer = FrozenTokenizer(tokenizer)
         self.ordering = ordering
         self.backbone = backbone

@@ -236,7 +236,7 @@ def test_average_forgets_its_start() -> None:
     *_, before, last = parameters(0.5, [0.0] * 30 + [1.0])
     assert float(last - before) == pytest.approx(0.5)
     with pytest.raises(ValueError, match="ema_decay"):
-        average(1.0)
+        tiny_generator(ema_decay=1.0)
 
 
 def test_the_trainer_keeps_that_average(tmp_path: Path) -> None:
