@@ -33,6 +33,17 @@ class Known:
     noisy: Tensor | None = None
     time: Tensor | None = None
 
+    @staticmethod
+    def with_noise(tokens: Tensor, read: Tensor, noisy: Tensor, time: Tensor) -> Known:
+        """All tokens clean but those of ``read`` ([B,] M), which are noised (B, M, C), each to its time (B, M)."""
+        clean_BN = torch.zeros(tokens.shape[:2], device=tokens.device)
+        return Known(tokens, scatter(tokens, read, noisy), scatter(clean_BN, read, time))
+
+    def samples(self, index: Tensor) -> Known:
+        """The same for the samples at ``index``."""
+        noisy = None if self.noisy is None else self.noisy[index]
+        return Known(self.tokens[index], noisy, None if self.time is None else self.time[index])
+
 
 class SlotEmbedding(nn.Module):
     """Input vectors of slots: condition, token embedding, learned vector, projected canvas, or noised token.

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from arlab.backbones.attention import Mask
 from arlab.backbones.backbone import Backbone
+from arlab.backbones.cache import Cache
+from arlab.backbones.modulation import Modulated
 from arlab.data.data import Batch
 from arlab.data.facts import DataFacts
 from arlab.generators.averaging import average
@@ -118,11 +120,20 @@ class Generator(Module):
 
     # ---- one pass
 
-    def run_pass(self, fed: Slots, known: Known, condition: Condition, mask: Mask) -> tuple[Tensor, ...]:
-        """A pass without cache over these slots: one (B, S, D) tensor per way."""
+    def run_pass(
+        self,
+        fed: Slots,
+        known: Known,
+        condition: Condition,
+        mask: Mask,
+        modulated: Modulated | None = None,
+        cache: Cache | None = None,
+    ) -> tuple[Tensor, ...]:
+        """A pass over these slots: one (B, S, D) tensor per way; the condition is worked out unless it was before."""
         tokenizer = self.tokenizer.on(known.tokens.device)
         h_BSD, vector_BSD = self.slot_embedding(fed, known, condition, self.ordering, self.head, tokenizer)
-        ways: tuple[Tensor, ...] = self.backbone(h_BSD, fed, mask, self.backbone.modulate(vector_BSD))
+        modulated = self.backbone.modulate(vector_BSD) if modulated is None else modulated
+        ways: tuple[Tensor, ...] = self.backbone(h_BSD, fed, mask, modulated, cache)
         return ways
 
     def teacher_predict(self, step: Step, tokens: Tensor, condition: Condition) -> Predict:
@@ -131,9 +142,7 @@ class Generator(Module):
         def predict(noisy: Tensor | None = None, time: Tensor | None = None) -> Predicted:
             known = Known(tokens)
             if noisy is not None and time is not None:
-                clean_BN = torch.zeros(tokens.shape[:2], device=tokens.device)
-                times_BN = scatter(clean_BN, step.read.token, time)
-                known = Known(tokens, scatter(tokens, step.read.token, noisy), times_BN)
+                known = Known.with_noise(tokens, step.read.token, noisy, time)
             ways = self.run_pass(step.feed, known, condition, self._mask(step.feed))
             return Predicted(Hidden(ways, step.read, self.layout))
 

@@ -196,15 +196,8 @@ class _Run:
         return ways if history is None else tuple(way[:, len(history) :] for way in ways)
 
     def _pass(self, fed: Slots, known: Known, cached: Slots | None) -> tuple[Tensor, ...]:
-        generator = self.generator
-        tokenizer = generator.tokenizer.on(known.tokens.device)
-        h_BSD, vector_BSD = generator.slot_embedding(
-            fed, known, self.condition, generator.ordering, generator.head, tokenizer
-        )
-        mask = mask_for(generator.ordering, generator.layout, fed, cached)
-        modulated = self.modulated or generator.backbone.modulate(vector_BSD)
-        ways: tuple[Tensor, ...] = generator.backbone(h_BSD, fed, mask, modulated, self.cache)
-        return ways
+        mask = mask_for(self.generator.ordering, self.generator.layout, fed, cached)
+        return self.generator.run_pass(fed, known, self.condition, mask, self.modulated, self.cache)
 
 
 class _StepPredict:
@@ -222,12 +215,10 @@ class _StepPredict:
         if self.calls == 1:
             self._leave_out_kept()
         self.calls += 1
-        known = Known(self.tokens[self.both])
+        known = Known(self.tokens)
         if noisy is not None and time is not None:
-            clean_BN = torch.zeros(self.tokens.shape[:2], device=time.device)
-            noisy_BNC = scatter(self.tokens, self.read.token, noisy)
-            time_BN = scatter(clean_BN, self.read.token, time)
-            known = Known(known.tokens, noisy_BNC[self.both], time_BN[self.both])
+            known = Known.with_noise(self.tokens, self.read.token, noisy, time)
+        known = known.samples(self.both) if self.run.guided else known
         ways = self.run.feed(self.fed, known)
         layout = self.run.generator.layout
         if not self.run.guided:
