@@ -28,6 +28,7 @@ def guarded(function: Callable[[], int], *, debug: bool = False) -> int:
     try:
         return function()
     except Interrupted as error:
+        print(f"arlab: {error}, saved; the same command goes on from there", file=sys.stderr)
         return 128 + error.signum
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -221,10 +221,11 @@ def test_a_run_may_start_from_the_checkpoint_of_another(capsys: pytest.CaptureFi
     assert f"going on from {second}" in capsys.readouterr().out
 
 
-def test_sigterm_gives_143_and_leaves_a_checkpoint() -> None:
+def test_sigterm_gives_143_and_leaves_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
     stop = f"{{class_path: tests.cli.tiny_experiments.SignalAt, step: 2, number: {int(signal.SIGTERM)}}}"
     Path("stop").touch()
     assert main([*FIT, *FAST, "--trainer.callbacks+", stop]) == 143
+    assert "stopped by SIGTERM, saved; the same command goes on from there" in capsys.readouterr().err
     assert torch.load(only_run() / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
 
 
