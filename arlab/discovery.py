@@ -14,6 +14,7 @@ PACKAGES = (
     "arlab.heads",
     "arlab.optimization",
     "arlab.orderings",
+    "arlab.pyramids",
     "arlab.tokenizers",
 )
 

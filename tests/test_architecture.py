@@ -27,6 +27,11 @@ ARROWS = (
         ("arlab.orderings.step", "arlab.orderings.ordering"),
     ),
     ("arlab.tokenizers", ("arlab.heads", "arlab.generators", "arlab.orderings"), ("arlab.orderings.step",)),
+    (
+        "arlab.pyramids",
+        ("arlab.heads", "arlab.generators", "arlab.tokenizers", "arlab.backbones", "arlab.orderings"),
+        ("arlab.orderings.step",),
+    ),
     ("arlab.runs", ("arlab.heads", "arlab.generators", "arlab.tokenizers", "arlab.backbones", "arlab.trained"), ()),
     ("arlab.generators", ("arlab.callbacks", "arlab.trained", "arlab.conformance"), ()),
     ("arlab.data", ("arlab.heads", "arlab.generators", "arlab.tokenizers", "arlab.backbones", "arlab.orderings"), ()),
