@@ -160,9 +160,9 @@ class Generator(Module):
         rng = BatchRng(mix_seed(self.seed, self.global_step, batch_idx, self.global_rank), len(batch.label))
         still = self._still_tokens
         tokens = self.tokenizer.encode(batch.image) if still is None else still[batch.row]
-        result = self.objective.loss(self, tokens, batch.label, rng)
-        self.log("train/loss", result.loss, prog_bar=True)
-        return result.loss
+        loss = self.objective.loss(self, tokens, batch.label, rng)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
 
     def on_fit_start(self) -> None:
         """Tokenise images that never change once per run; always in the same batches, so that resuming is exact."""
@@ -183,8 +183,8 @@ class Generator(Module):
         log_prob_BM = self.log_prob(tokens, batch.label)
         if log_prob_BM is None:
             rng = BatchRng(mix_seed(self.seed, batch_idx, self.global_rank), size)
-            result = self.objective.loss(self, tokens, batch.label, rng)
-            self.log(f"{part}/loss", result.loss, batch_size=size, prog_bar=True, sync_dist=True)
+            loss = self.objective.loss(self, tokens, batch.label, rng)
+            self.log(f"{part}/loss", loss, batch_size=size, prog_bar=True, sync_dist=True)
             return
         nats_per_token = -log_prob_BM.mean()
         nats_per_image = -log_prob_BM.sum(-1).mean()

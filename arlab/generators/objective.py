@@ -1,12 +1,11 @@
 """Training objectives: what a generator is trained to do on a batch of tokens.
 
-Letters: B batch, N tokens of an image, M tokens predicted.
+Letters: B batch, N tokens of an image, C width of a token vector.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -19,25 +18,12 @@ if TYPE_CHECKING:
     from arlab.generators.generator import Generator
 
 
-@dataclass(frozen=True)
-class ObjectiveLoss:
-    """The result of an objective.
-
-    Attributes:
-        loss: the scalar that is minimised.
-        per_token_BM: the head's loss for each predicted token, before weighting.
-    """
-
-    loss: Tensor
-    per_token_BM: Tensor
-
-
 class Objective(Configurable, ABC):
     """A training objective; it may run the generator as often as it likes."""
 
     @abstractmethod
-    def loss(self, generator: Generator, tokens: Tensor, label: Tensor, rng: Rng) -> ObjectiveLoss:
-        """The loss on tokens (B, N) or (B, N, C) under labels (B,)."""
+    def loss(self, generator: Generator, tokens: Tensor, label: Tensor, rng: Rng) -> Tensor:
+        """The scalar to minimise, on tokens (B, N) or (B, N, C) under labels (B,)."""
 
 
 class TeacherForcing(Objective):
@@ -46,9 +32,8 @@ class TeacherForcing(Objective):
     def __init__(self) -> None:
         pass
 
-    def loss(self, generator: Generator, tokens: Tensor, label: Tensor, rng: Rng) -> ObjectiveLoss:
+    def loss(self, generator: Generator, tokens: Tensor, label: Tensor, rng: Rng) -> Tensor:
         condition = generator.conditioner(generator.conditioner.drop(label, rng))
         step = generator.ordering.teacher(generator.layout, condition.prefix, rng, tokens.device)
         predict = generator.teacher_predict(step, tokens, condition)
-        per_token_BM = generator.head.loss(predict, step, gather(tokens, step.read.token), rng)
-        return ObjectiveLoss(per_token_BM.mean(), per_token_BM)
+        return generator.head.loss(predict, step, gather(tokens, step.read.token), rng).mean()

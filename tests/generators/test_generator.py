@@ -267,7 +267,7 @@ def test_one_tiny_batch_is_learned_by_heart(ordering: Any) -> None:
     generator = tiny_generator(ordering, drop_probability=0.0).train()
     optimizer = torch.optim.AdamW(generator.parameters(), lr=1e-2)
     for step in range(60):
-        loss = generator.objective.loss(generator, IMAGES, LABELS, BatchRng(step, 2)).loss
+        loss = generator.objective.loss(generator, IMAGES, LABELS, BatchRng(step, 2))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -280,7 +280,7 @@ def test_one_tiny_batch_is_learned_by_heart(ordering: Any) -> None:
 
 def test_every_weight_takes_part() -> None:
     generator = tiny_generator(Rows(), num_slots=2).train()
-    generator.objective.loss(generator, IMAGES, LABELS, BatchRng(0, 2)).loss.backward()
+    generator.objective.loss(generator, IMAGES, LABELS, BatchRng(0, 2)).backward()
     idle = [name for name, p in generator.named_parameters() if p.grad is None or not p.grad.any()]
     assert not idle
     assert isinstance(generator.head.embedding, nn.Embedding)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from arlab.backbones.rotary import AxialRotary, Nowhere
 from arlab.backbones.transformer import Transformer
 from arlab.data.facts import DataFacts
 from arlab.generators.generator import Generator
-from arlab.generators.guidance import Guidance
+from arlab.generators.guidance import ConstantGuidance, Guidance
 from arlab.generators.sampler import Sampler
 from arlab.heads.discrete import DiscreteHead
 from arlab.orderings.ordering import Ordering
@@ -22,6 +22,7 @@ from arlab.orderings.step import Layout
 from arlab.rng import BatchRng
 from arlab.tokenizers.tokenizer import Tokenizer
 from arlab.tokens import TokenSpace
+from tests.parity.measured import Measured, Meter
 
 CLASSES = tuple("0123456789")
 
@@ -109,3 +110,28 @@ def greedy(generator: Generator, labels: Tensor, guidance: Guidance, *, use_cach
     """The most likely token at every step, (B, N)."""
     sampler = Sampler(guidance=guidance, temperature=0, use_cache=use_cache)
     return sampler.sample(generator, labels, seeds=range(len(labels))).tokens
+
+
+def gradients_of(
+    meter: Meter, generator: Generator, names: Mapping[str, str], io: Mapping[str, Tensor]
+) -> Iterator[Measured]:
+    """The recorded gradients of the mean loss, and the norm of all of them."""
+    per_token_loss(generator, io["tokens"], io["labels"]).mean().backward()
+    ours = {old: generator.get_parameter(new).grad for old, new in names.items()}
+    for key in sorted(key for key in io if key.startswith("grad.")):
+        yield meter.scaled(f"∂ loss / ∂ {key[5:]}", ours[key[5:]], io[key], 1e-3)
+    yield meter.close("gradient norm", grad_norm(generator), io["grad_norm"], rtol=1e-4)
+
+
+def greedy_variants(
+    meter: Meter, generator: Generator, io: Mapping[str, Tensor], *, until_token: int
+) -> Iterator[Measured]:
+    """Greedy tokens without guidance, with it, and with it on an interval; with and without the cache."""
+    for key, guidance in (
+        ("greedy_nocfg", ConstantGuidance()),
+        ("greedy_cfg", ConstantGuidance(guidance_scale=1.75)),
+        ("greedy_cfgint", ConstantGuidance(guidance_scale=1.75, until_token=until_token)),
+    ):
+        for use_cache in (True, False):
+            tokens = greedy(generator, io["gen_labels"], guidance, use_cache=use_cache)
+            yield meter.exact(f"{key}{'' if use_cache else ', no cache'}", tokens, io[key])

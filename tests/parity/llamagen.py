@@ -8,14 +8,20 @@ import torch
 
 from arlab.backbones.rotary import AxialRotary, Nowhere
 from arlab.generators.generator import Generator
-from arlab.generators.guidance import ConstantGuidance
 from arlab.heads.discrete import draw_from_logits
 from arlab.heads.head import Sampling
 from arlab.orderings.ordering import Prefix, condition_slots, slots
 from arlab.orderings.raster import Raster
 from arlab.orderings.step import Kind, Slots
 from tests.goldens import golden
-from tests.parity.llama import grad_norm, greedy, llama_generator, llama_names, logits_of, per_token_loss
+from tests.parity.llama import (
+    gradients_of,
+    greedy_variants,
+    llama_generator,
+    llama_names,
+    logits_of,
+    per_token_loss,
+)
 from tests.parity.measured import Measured, Meter
 
 METER = Meter("LlamaGen")
@@ -45,12 +51,7 @@ def teacher_forced() -> Iterator[Measured]:
 
 
 def gradients() -> Iterator[Measured]:
-    io, generator = golden(IO), published()
-    per_token_loss(generator, io["tokens"], io["labels"]).mean().backward()
-    ours = {old: generator.get_parameter(new).grad for old, new in llama_names(2).items()}
-    for key in sorted(key for key in io if key.startswith("grad.")):
-        yield METER.scaled(f"∂ loss / ∂ {key[5:]}", ours[key[5:]], io[key], 1e-3)
-    yield METER.close("gradient norm", grad_norm(generator), io["grad_norm"], rtol=1e-4)
+    yield from gradients_of(METER, published(), llama_names(2), golden(IO))
 
 
 def rope_table() -> Iterator[Measured]:
@@ -63,15 +64,7 @@ def rope_table() -> Iterator[Measured]:
 
 
 def greedy_tokens() -> Iterator[Measured]:
-    io, generator = golden(IO), published()
-    for key, guidance in (
-        ("greedy_nocfg", ConstantGuidance()),
-        ("greedy_cfg", ConstantGuidance(guidance_scale=1.75)),
-        ("greedy_cfgint", ConstantGuidance(guidance_scale=1.75, until_token=UNTIL_TOKEN)),
-    ):
-        for use_cache in (True, False):
-            tokens = greedy(generator, io["gen_labels"], guidance, use_cache=use_cache)
-            yield METER.exact(f"{key}{'' if use_cache else ', no cache'}", tokens, io[key])
+    yield from greedy_variants(METER, published(), golden(IO), until_token=UNTIL_TOKEN)
 
 
 def filtered() -> Iterator[Measured]:

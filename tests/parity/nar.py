@@ -7,13 +7,19 @@ from collections.abc import Iterator
 import torch
 
 from arlab.generators.generator import Generator
-from arlab.generators.guidance import ConstantGuidance
 from arlab.orderings.ordering import Prefix
 from arlab.orderings.step import Kind
 from arlab.rng import BatchRng
 from tests.goldens import golden
 from tests.paradigms.orderings import NearToFar
-from tests.parity.llama import grad_norm, greedy, llama_generator, llama_names, logits_of, per_token_loss
+from tests.parity.llama import (
+    gradients_of,
+    greedy_variants,
+    llama_generator,
+    llama_names,
+    logits_of,
+    per_token_loss,
+)
 from tests.parity.measured import Measured, Meter
 
 METER = Meter("NAR")
@@ -43,12 +49,7 @@ def teacher_forced() -> Iterator[Measured]:
 
 
 def gradients() -> Iterator[Measured]:
-    io, generator = golden(IO), published()
-    per_token_loss(generator, io["tokens"], io["labels"]).mean().backward()
-    ours = {old: generator.get_parameter(new).grad for old, new in NAMES.items()}
-    for key in sorted(key for key in io if key.startswith("grad.")):
-        yield METER.scaled(f"∂ loss / ∂ {key[5:]}", ours[key[5:]], io[key], 1e-3)
-    yield METER.close("gradient norm", grad_norm(generator), io["grad_norm"], rtol=1e-4)
+    yield from gradients_of(METER, published(), NAMES, golden(IO))
 
 
 def who_sees_whom() -> Iterator[Measured]:
@@ -60,15 +61,7 @@ def who_sees_whom() -> Iterator[Measured]:
 
 
 def greedy_tokens() -> Iterator[Measured]:
-    io, generator = golden(IO), published()
-    for key, guidance in (
-        ("greedy_nocfg", ConstantGuidance()),
-        ("greedy_cfg", ConstantGuidance(guidance_scale=1.75)),
-        ("greedy_cfgint", ConstantGuidance(guidance_scale=1.75, until_token=UNTIL_TOKEN)),
-    ):
-        for use_cache in (True, False):
-            tokens = greedy(generator, io["gen_labels"], guidance, use_cache=use_cache)
-            yield METER.exact(f"{key}{'' if use_cache else ', no cache'}", tokens, io[key])
+    yield from greedy_variants(METER, published(), golden(IO), until_token=UNTIL_TOKEN)
 
 
 QUANTITIES = (teacher_forced, gradients, who_sees_whom, greedy_tokens)

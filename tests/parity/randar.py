@@ -21,7 +21,7 @@ from arlab.orderings.step import Kind, Layout, Progress, Slots, Step
 from arlab.rng import Rng
 from tests.goldens import golden
 from tests.paradigms.orderings import InstructedRandom, Steps
-from tests.parity.llama import grad_norm, greedy, llama_generator, llama_names, logits_of, per_token_loss
+from tests.parity.llama import gradients_of, greedy, llama_generator, llama_names, logits_of, per_token_loss
 from tests.parity.measured import Measured, Meter
 
 METER = Meter("RandAR")
@@ -133,12 +133,7 @@ def teacher_forced() -> Iterator[Measured]:
 
 
 def gradients() -> Iterator[Measured]:
-    io, generator = golden(IO), published()
-    per_token_loss(generator, io["tokens"], io["labels"]).mean().backward()
-    ours = {old: generator.get_parameter(new).grad for old, new in NAMES.items()}
-    for key in sorted(key for key in io if key.startswith("grad.")):
-        yield METER.scaled(f"∂ loss / ∂ {key[5:]}", ours[key[5:]], io[key], 1e-3)
-    yield METER.close("gradient norm", grad_norm(generator), io["grad_norm"], rtol=1e-4)
+    yield from gradients_of(METER, published(), NAMES, golden(IO))
 
 
 def greedy_tokens() -> Iterator[Measured]:
