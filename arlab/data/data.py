@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import lightning as L
 from torch import Tensor
@@ -31,17 +31,43 @@ class Batch(NamedTuple):
     row: Tensor
 
 
+class Part(ABC):
+    """A part of an image set, by row."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many images there are."""
+
+    @abstractmethod
+    def batch(self, row_B: Tensor, known: bool, epoch: int | None = None) -> Batch:
+        """The images at ``row_B``, the same for the same arguments, in whatever process.
+
+        Args:
+            row_B: which images.
+            known: whether rows are told, where pixels are the same every epoch.
+            epoch: what random transforms are drawn for; None: their deterministic counterparts.
+        """
+
+
 class ImageData(L.LightningDataModule, Configurable, ABC):
     """A LightningDataModule of images with train, validation and test parts."""
+
+    paths: ClassVar[frozenset[str]] = frozenset()
+    """Constructor arguments that say where the images lie; a run's key counts ``content`` in their place."""
 
     @property
     @abstractmethod
     def facts(self) -> DataFacts:
-        """Known without reading the images."""
+        """Known without decoding the images; listing a folder and reading headers is done once."""
+
+    def content(self) -> str | None:
+        """A digest of what the images are, wherever they lie; None where they ship with a package."""
+        return None
 
     def still(self) -> Iterator[Batch] | None:
         """Every training image once, in order of ``Batch.row``, if its pixels are the same every epoch; else None.
 
-        A generator then tokenises them once per run instead of once per step.
+        A generator then tokenises them once per run instead of once per step. Also None where the images are too many
+        to lie in memory.
         """
         return None

@@ -7,6 +7,7 @@ import torch
 from arlab.data.facts import DataFacts
 from arlab.data.memory import MemoryData, Parts
 from arlab.data.stream import Images
+from arlab.data.transforms import Transform
 
 _FACTS = DataFacts(
     source="sklearn-digits",
@@ -26,15 +27,28 @@ class Digits(MemoryData):
 
     Args:
         batch_size: images per step and process.
-        seed: of the shuffling.
+        seed: of the shuffling and of random transforms.
         num_workers: loader processes; 0 is fastest for images in memory.
         validation_size: how many images are held out for validation.
+        transforms: what is done to the images, in order; only RandomFlip keeps the 17 intensities exact; null: nothing.
     """
 
     def __init__(
-        self, *, batch_size: int = 64, seed: int = 0, num_workers: int = 0, validation_size: int = 200
+        self,
+        *,
+        batch_size: int = 64,
+        seed: int = 0,
+        num_workers: int = 0,
+        validation_size: int = 200,
+        transforms: list[Transform] | None = None,
     ) -> None:
-        super().__init__(batch_size=batch_size, seed=seed, num_workers=num_workers, validation_size=validation_size)
+        super().__init__(
+            batch_size=batch_size,
+            seed=seed,
+            num_workers=num_workers,
+            validation_size=validation_size,
+            transforms=transforms,
+        )
 
     @property
     def facts(self) -> DataFacts:

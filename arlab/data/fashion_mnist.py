@@ -10,6 +10,7 @@ import torch
 from arlab.data.facts import DataFacts
 from arlab.data.memory import MemoryData, Parts
 from arlab.data.stream import Images
+from arlab.data.transforms import Transform
 
 _FILE = Path(__file__).with_name("fashion_mnist.npz")
 _FACTS = DataFacts(
@@ -41,15 +42,28 @@ class FashionMNIST(MemoryData):
 
     Args:
         batch_size: images per step and process.
-        seed: of the shuffling.
+        seed: of the shuffling and of random transforms.
         num_workers: loader processes; 0 is fastest for images in memory.
         validation_size: how many training images are held out for validation.
+        transforms: what is done to the images, in order; null: nothing.
     """
 
     def __init__(
-        self, *, batch_size: int = 64, seed: int = 0, num_workers: int = 0, validation_size: int = 500
+        self,
+        *,
+        batch_size: int = 64,
+        seed: int = 0,
+        num_workers: int = 0,
+        validation_size: int = 500,
+        transforms: list[Transform] | None = None,
     ) -> None:
-        super().__init__(batch_size=batch_size, seed=seed, num_workers=num_workers, validation_size=validation_size)
+        super().__init__(
+            batch_size=batch_size,
+            seed=seed,
+            num_workers=num_workers,
+            validation_size=validation_size,
+            transforms=transforms,
+        )
 
     @property
     def facts(self) -> DataFacts:

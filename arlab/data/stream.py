@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from arlab.data.data import Batch
+from arlab.data.data import Batch, Part
 from arlab.rng import mix_seed
 
 
 @dataclass(frozen=True)
-class Images:
+class Images(Part):
     """A part of an image set in memory.
 
     Attributes:
@@ -48,10 +48,14 @@ class Images:
         """Some of the images."""
         return Images(self.pixel_NCHW[rows], self.label_N[rows], self.levels)
 
-    def batch(self, row_B: Tensor, known: bool) -> Batch:
-        """The images at ``row_B``, intensities v mapped to 2v / (levels - 1) - 1; rows are told where ``known``."""
-        image_BCHW = self.pixel_NCHW[row_B].float().div_((self.levels - 1) / 2).sub_(1)
+    def batch(self, row_B: Tensor, known: bool, epoch: int | None = None) -> Batch:
+        image_BCHW = normalised(self.pixel_NCHW[row_B], self.levels)
         return Batch(image_BCHW, self.label_N[row_B], row_B if known else torch.full_like(row_B, -1))
+
+
+def normalised(pixel_BCHW: Tensor, levels: int) -> Tensor:
+    """Intensities v mapped to 2v / (levels - 1) - 1."""
+    return pixel_BCHW.float().div_((levels - 1) / 2).sub_(1)
 
 
 class TrainingStream(Dataset[Batch]):
@@ -71,11 +75,11 @@ class TrainingStream(Dataset[Batch]):
         ValueError: there are fewer images than one global batch.
     """
 
-    def __init__(self, images: Images, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, images: Part, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
         if len(images) < batch_size * world_size:
             raise ValueError(
-                f"data.batch_size: {batch_size} on {world_size} processes needs more than the {len(images)} "
-                "training images there are"
+                f"data.batch_size: {batch_size} on {world_size} {'processes' if world_size > 1 else 'process'} needs "
+                f"more than the {len(images)} training images there are"
             )
         self.images = images
         self.batch_size = batch_size
@@ -94,7 +98,7 @@ class TrainingStream(Dataset[Batch]):
             self._order = (epoch, torch.randperm(len(self.images), generator=generator))
         total = self.batch_size * self.world_size
         row_B = self._order[1][place * total : (place + 1) * total][self.rank :: self.world_size]
-        return self.images.batch(row_B, known=True)
+        return self.images.batch(row_B, known=True, epoch=epoch)
 
 
 class EvaluationBatches(Dataset[Batch]):
@@ -107,7 +111,7 @@ class EvaluationBatches(Dataset[Batch]):
         world_size: how many processes there are.
     """
 
-    def __init__(self, images: Images, *, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, images: Part, *, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
         self.images = images
         rows = torch.arange(len(images))[rank::world_size]
         self.rows = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
