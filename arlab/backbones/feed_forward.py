@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from enum import Enum
 
@@ -92,7 +93,7 @@ class GatedMLP(FeedForward):
 
 
 def _refuse_ratio(ratio: float) -> None:
-    if ratio <= 0:
+    if not 0 < ratio < math.inf:
         raise ValueError(f"backbone.feed_forward.ratio: must be positive, got {ratio}")
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arlab.configurable import Configurable
+from arlab.precision import in_float32
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Modulation(Configurable, ABC):
 
 
 class ModulationModule(nn.Module, ABC):
-    """A condition (B, 1, D) or (B, S, D) to what modulates every block."""
+    """A condition (B, 1, D) or (B, S, D) to what modulates every block, in float32 under autocast."""
 
     @abstractmethod
     def forward(self, condition_BSD: Tensor) -> Modulated:
@@ -124,6 +125,7 @@ class _PerBlock(ModulationModule):
         self.final = nn.Linear(width, 2 * width)
         self.zero_init = zero_init
 
+    @in_float32
     def forward(self, condition_BSD: Tensor) -> Modulated:
         active = F.silu(condition_BSD)
         scale, shift = self.final(active).chunk(2, dim=-1)
@@ -146,6 +148,7 @@ class _Shared(ModulationModule):
         self.final = nn.Linear(width, 2 * width)
         self.zero_init = zero_init
 
+    @in_float32
     def forward(self, condition_BSD: Tensor) -> Modulated:
         active = F.silu(condition_BSD)
         scale, shift = self.final(active).chunk(2, dim=-1)

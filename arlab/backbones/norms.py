@@ -1,4 +1,4 @@
-"""Normalisation: recipes for the norms of a block, and for queries and keys.
+"""Normalisation: recipes for the norms of a block, and for queries and keys; in float32 under autocast.
 
 Letters: B batch, H heads, S slots, E width of a head.
 """
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arlab.configurable import Configurable
+from arlab.precision import in_float32
 
 
 class Norm(Configurable, ABC):
@@ -39,7 +40,7 @@ class RMSNorm(Norm):
         self.affine = affine
 
     def build(self, width: int) -> nn.Module:
-        return nn.RMSNorm(width, eps=self.eps, elementwise_affine=self.affine)
+        return _RMS(width, eps=self.eps, elementwise_affine=self.affine)
 
 
 class LayerNorm(Norm):
@@ -58,11 +59,11 @@ class LayerNorm(Norm):
         self.affine = affine
 
     def build(self, width: int) -> nn.Module:
-        return nn.LayerNorm(width, eps=self.eps, elementwise_affine=self.affine)
+        return _Layer(width, eps=self.eps, elementwise_affine=self.affine)
 
 
 def _refuse_eps(eps: float) -> None:
-    if eps < 0:
+    if not 0 <= eps < math.inf:
         raise ValueError(f"norm.eps: must be at least 0, got {eps}")
 
 
@@ -90,7 +91,7 @@ class NoQKNorm(QKNorm):
     """
 
     def __init__(self, *, factor: float = 1.0) -> None:
-        if factor <= 0:
+        if not 0 < factor < math.inf:
             raise ValueError(f"qk_norm.factor: must be positive, got {factor}")
         self.factor = factor
 
@@ -109,9 +110,9 @@ class L2QKNorm(QKNorm):
     """
 
     def __init__(self, *, init_scale: float = 4.0, max_scale: float = 100.0) -> None:
-        if init_scale <= 0:
+        if not 0 < init_scale < math.inf:
             raise ValueError(f"qk_norm.init_scale: must be positive, got {init_scale}")
-        if max_scale <= 0:
+        if not 0 < max_scale < math.inf:
             raise ValueError(f"qk_norm.max_scale: must be positive, got {max_scale}")
         self.init_scale = init_scale
         self.max_scale = max_scale
@@ -136,6 +137,18 @@ class NormedQK(QKNorm):
         return _Normed(self.norm.build(head_width), self.norm.build(head_width), 1 / math.sqrt(head_width))
 
 
+class _RMS(nn.RMSNorm):
+    @in_float32
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
+
+
+class _Layer(nn.LayerNorm):
+    @in_float32
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input)
+
+
 class _Plain(QKNormModule):
     def __init__(self, scale: float) -> None:
         super().__init__()
@@ -154,6 +167,7 @@ class _L2(QKNormModule):
         self.log_scale_H = nn.Parameter(torch.full((num_heads,), log_scale))
         self.log_max = log_max
 
+    @in_float32
     def forward(self, q_BHSE: Tensor, k_BHSE: Tensor) -> tuple[Tensor, Tensor, float]:
         scale_H11 = self.log_scale_H.clamp(max=self.log_max).exp()[:, None, None]
         return F.normalize(q_BHSE, dim=-1) * scale_H11, F.normalize(k_BHSE, dim=-1), 1.0

@@ -5,6 +5,7 @@ Letters: B batch, H heads, S slots, A axes, E width of a head (E / 2 pairs of ad
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -104,7 +105,7 @@ class AxialRotary(Rotary):
     """
 
     def __init__(self, *, base: float = 10000.0, nowhere: Nowhere | None = None) -> None:
-        if base <= 0:
+        if not 0 < base < math.inf:
             raise ValueError(f"backbone.rotary.base: must be positive, got {base}")
         self.base = base
         self.nowhere = ZeroRotation() if nowhere is None else nowhere
@@ -126,7 +127,9 @@ class AxialRotary(Rotary):
             place_NA[rows.at.clamp(min=0)],
             self.nowhere.coordinate(rows, num_condition)[..., None].to(place_NA.dtype),
         )
-        frequency = self.base ** (-torch.arange(pairs, device=device) / pairs)
+        # Angles of distant places need float32 even where half precision is the default.
+        dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
+        frequency = self.base ** (-torch.arange(pairs, device=device, dtype=dtype) / pairs)
         angle = (coordinate_SA[..., None] * frequency).flatten(-2)
         angle = torch.nn.functional.pad(angle, (0, head_width // 2 - angle.shape[-1]))
         magnitude = torch.where(stands, 1.0, self.nowhere.magnitude)[..., None]

@@ -5,6 +5,8 @@ Letters: B batch, S slots fed, D width.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +19,8 @@ from arlab.backbones.norms import Norm, RMSNorm
 from arlab.backbones.places import Places
 from arlab.backbones.rotary import AxialRotary, Rotary
 from arlab.orderings.step import Layout, Slots
+
+_MOST_LAYERS = 1000
 
 
 class Transformer(Backbone):
@@ -59,9 +63,14 @@ class Transformer(Backbone):
         init_std: float = 0.02,
     ) -> None:
         super().__init__()
-        for name, value, least in (("width", width, 1), ("num_layers", num_layers, 1), ("way_layers", way_layers, 1)):
-            if value < least:
-                raise ValueError(f"backbone.{name}: must be at least {least}, got {value}")
+        for name, value in (("width", width), ("num_layers", num_layers), ("way_layers", way_layers)):
+            if value < 1:
+                raise ValueError(f"backbone.{name}: must be at least 1, got {value}")
+            # Layers are made one by one: memory would run out only after minutes.
+            if name != "width" and value > _MOST_LAYERS:
+                raise ValueError(f"backbone.{name}: must be at most {_MOST_LAYERS}, got {value}")
+        if not 0 <= init_std < math.inf:
+            raise ValueError(f"backbone.init_std: must be at least 0, got {init_std}")
         for name, rate in (("dropout", dropout), ("drop_path", drop_path)):
             if not 0 <= rate < 1:
                 raise ValueError(f"backbone.{name}: must be in [0, 1), got {rate}")

@@ -35,6 +35,7 @@ COMMANDS = {
     "list": Command("arlab.cli.components", "the orderings, heads, tokenizers, ... there are", "list_components"),
     "describe": Command("arlab.cli.components", "a component: what it is, its options, its paper", "describe"),
     "export": Command("arlab.cli.export", "write a trained model as safetensors and JSON"),
+    "doctor": Command("arlab.cli.doctor", "versions, devices, disk, and known conflicts with their remedies"),
 }
 
 _HELP = """\

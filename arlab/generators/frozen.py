@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from arlab.configurable import Configurable
+from arlab.precision import in_float32
 from arlab.tokenizers.tokenizer import Tokenizer
 
 
@@ -16,7 +17,7 @@ class FrozenTokenizer(Configurable):
     """Holds a tokenizer outside the module tree; follows its inputs to their device.
 
     Being no ``nn.Module`` it never enters a ``state_dict``, an optimizer or an average, and copies of the generator
-    share it.
+    share it. It runs outside autocast, so that tokens do not depend on the precision a generator is trained in.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -38,11 +39,13 @@ class FrozenTokenizer(Configurable):
         return self.module
 
     @torch.no_grad()
+    @in_float32
     def encode(self, image_BCHW: Tensor) -> Tensor:
         """Images to tokens."""
         return self.on(image_BCHW.device).encode(image_BCHW)
 
     @torch.no_grad()
+    @in_float32
     def decode(self, tokens: Tensor) -> Tensor:
         """Tokens to images in [-1, 1]."""
         return self.on(tokens.device).decode(tokens).clamp(-1, 1)

@@ -5,6 +5,8 @@ Letters: B batch, S slots, M tokens predicted, D width, V codebook size, k top-k
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,6 +14,7 @@ from torch.nn import functional as F
 from arlab.heads.head import Head, Predict, Predicted, Sampling
 from arlab.orderings.ordering import Drawn
 from arlab.orderings.step import Step
+from arlab.precision import upcast
 from arlab.rng import Noise, Rng
 from arlab.tokens import TokenSpace
 
@@ -19,7 +22,7 @@ from arlab.tokens import TokenSpace
 class DiscreteHead(Head):
     """p(token) = softmax(W h), one W per way; ways that meet are mixed as logits, then normalised.
 
-    Guidance: logits u + s (c - u). The loss is cross-entropy in float32, in nats.
+    Guidance: logits u + s (c - u). The loss is cross-entropy in float32 at least, in nats.
 
     Args:
         label_smoothing: mass spread evenly over the codebook in the training loss (the reported nats are without).
@@ -39,7 +42,7 @@ class DiscreteHead(Head):
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"head.label_smoothing: must be in [0, 1), got {label_smoothing}")
-        if init_std < 0:
+        if not 0 <= init_std < math.inf:
             raise ValueError(f"head.init_std: must be at least 0, got {init_std}")
         self.label_smoothing = label_smoothing
         self.bias = bias
@@ -65,11 +68,11 @@ class DiscreteHead(Head):
         return h_BSD
 
     def logits(self, predicted: Predicted, guidance_scale: float = 1.0) -> Tensor:
-        """Guided logits (B, M, V), float32."""
-        logits_BMV = predicted.conditional.mix(list(self.outputs)).float()
+        """Guided logits (B, M, V), in float32 at least."""
+        logits_BMV = upcast(predicted.conditional.mix(list(self.outputs)))
         if predicted.unconditional is None or guidance_scale == 1.0:
             return logits_BMV
-        free_BMV = predicted.unconditional.mix(list(self.outputs)).float()
+        free_BMV = upcast(predicted.unconditional.mix(list(self.outputs)))
         return free_BMV + guidance_scale * (logits_BMV - free_BMV)
 
     def loss(self, predict: Predict, step: Step, target: Tensor, rng: Rng) -> Tensor:
@@ -109,7 +112,8 @@ def draw_from_logits(logits_BMV: Tensor, sampling: Sampling, uniform_BM: Tensor)
     cumulative_BMk = prob_BMk.cumsum(-1)
     # Dividing by the last entry puts the end at exactly one, whatever rounding did on the way.
     cumulative_BMk = cumulative_BMk / cumulative_BMk[..., -1:]
-    rank_BM1 = torch.searchsorted(cumulative_BMk.contiguous(), uniform_BM[..., None].contiguous(), right=True)
+    point_BM1 = uniform_BM[..., None].to(cumulative_BMk.dtype).contiguous()
+    rank_BM1 = torch.searchsorted(cumulative_BMk.contiguous(), point_BM1, right=True)
     rank_BM1 = rank_BM1.clamp(max=prob_BMk.shape[-1] - 1)
     log_prob_BM = prob_BMk.gather(-1, rank_BM1)[..., 0].log()
     tokens_BM1 = rank_BM1 if index_BMk is None else index_BMk.gather(-1, rank_BM1)

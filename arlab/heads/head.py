@@ -5,6 +5,7 @@ Letters: B batch, S slots fed, M tokens predicted, K reads per token, D width, P
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from arlab.configurable import Configurable
 from arlab.orderings.ordering import Drawn
 from arlab.orderings.step import Layout, Read, Step
+from arlab.precision import in_float32
 from arlab.rng import Noise, Rng
 from arlab.tokens import TokenSpace
 
@@ -34,18 +36,26 @@ class Hidden:
     layout: Layout
 
     def mix(self, outputs: Sequence[nn.Module]) -> Tensor:
-        """Σ_k weight_mk · outputs[way_mk](h[slot_mk]), shape (B, M, P): ways are mixed after their output layers."""
-        if self.read.single:
-            out: Tensor = outputs[0](self.ways[0][:, self.read.slot[:, 0]])
-            return out
-        mixed: Tensor | None = None
-        for way, (row, slot, weight) in self.read.by_way.items():
-            part = outputs[way](self.ways[way][:, slot]) * weight[:, None]
-            if mixed is None:
-                mixed = part.new_zeros(part.shape[0], len(self.read), part.shape[-1])
-            mixed = mixed.index_add(1, row, part.to(mixed.dtype))
-        assert mixed is not None
-        return mixed
+        """Σ_k weight_mk · outputs[way_mk](h[slot_mk]), shape (B, M, P): ways are mixed after their output layers.
+
+        In float32 under autocast, output layers included.
+        """
+        return _mixed(self.read, outputs, *self.ways)
+
+
+@in_float32
+def _mixed(read: Read, outputs: Sequence[nn.Module], *ways: Tensor) -> Tensor:
+    if read.single:
+        out: Tensor = outputs[0](ways[0][:, read.slot[:, 0]])
+        return out
+    mixed: Tensor | None = None
+    for way, (row, slot, weight) in read.by_way.items():
+        part = outputs[way](ways[way][:, slot]) * weight[:, None]
+        if mixed is None:
+            mixed = part.new_zeros(part.shape[0], len(read), part.shape[-1])
+        mixed = mixed.index_add(1, row, part.to(mixed.dtype))
+    assert mixed is not None
+    return mixed
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,7 @@ class Sampling:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
+        if not 0 <= self.temperature < math.inf:
             raise ValueError(f"temperature: must be at least 0, got {self.temperature}")
         if self.top_k < 0:
             raise ValueError(f"top_k: must be at least 0 (0 = all tokens), got {self.top_k}")
@@ -91,7 +101,11 @@ class Sampling:
 
 
 class Head(nn.Module, Configurable, ABC):
-    """A distribution over tokens; configured first, bound to width and token space later."""
+    """A distribution over tokens; configured first, bound to width and token space later.
+
+    Under autocast a head computes in float32: ``Hidden.mix`` does, and what a head does besides it decorates with
+    ``arlab.precision.in_float32``. ``predict`` is called as it is, since the backbone is what autocast is for.
+    """
 
     @abstractmethod
     def bind(self, width: int, space: TokenSpace, ways: int, *, embeds: bool) -> None:

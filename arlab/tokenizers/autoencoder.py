@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from arlab.configurable import Configurable
 
+_MOST_BLOCKS = 1000
+
 
 class Autoencoder(nn.Module, Configurable, ABC):
     """Images to a smaller map of latent vectors and back; configured first, bound to the data later."""
@@ -64,6 +66,9 @@ class ConvAutoencoder(Autoencoder):
         ):
             if value < least:
                 raise ValueError(f"autoencoder.{key}: must be at least {least}, got {value}")
+        # Blocks are made one by one: memory would run out only after minutes.
+        if res_blocks > _MOST_BLOCKS:
+            raise ValueError(f"autoencoder.res_blocks: must be at most {_MOST_BLOCKS}, got {res_blocks}")
         multipliers = [1, 2, 2] if channel_multipliers is None else list(channel_multipliers)
         if not multipliers or min(multipliers) < 1:
             raise ValueError(f"autoencoder.channel_multipliers: needs at least one positive number, got {multipliers}")
@@ -78,7 +83,8 @@ class ConvAutoencoder(Autoencoder):
         if any(side % self.downsampling for side in image_size):
             raise ValueError(
                 f"autoencoder: image_size {image_size} is not divisible by {self.downsampling}; "
-                "give fewer channel_multipliers (each after the first halves both sides)"
+                "choose another data.image_size, or give fewer channel_multipliers "
+                "(each after the first halves both sides)"
             )
         down: list[nn.Module] = [nn.Conv2d(channels, self.widths[0], 3, padding=1)]
         for level, features in enumerate(self.widths):

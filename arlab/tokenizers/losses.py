@@ -49,8 +49,11 @@ class Mix(ReconstructionLoss):
     def __init__(self, *, losses: list[ReconstructionLoss], weights: list[float] | None = None) -> None:
         super().__init__()
         self.weights = [1.0] * len(losses) if weights is None else list(weights)
-        if not losses or len(self.weights) != len(losses):
-            raise ValueError(f"weights: expected one per loss, got {len(self.weights)} for {len(losses)} losses")
+        if not losses:
+            raise ValueError("reconstruction.losses: at least one is needed, got []")
+        if len(self.weights) != len(losses):
+            count = f"{len(self.weights)} for {len(losses)} losses"
+            raise ValueError(f"reconstruction.weights: expected one per loss, got {count}")
         self.losses = nn.ModuleList(losses)
 
     def forward(self, reconstruction_BCHW: Tensor, image_BCHW: Tensor) -> Tensor:

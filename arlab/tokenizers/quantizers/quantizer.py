@@ -35,7 +35,10 @@ class Quantized:
 
 
 class Quantizer(nn.Module, Configurable, ABC):
-    """Maps latent vectors to codes; configured first, bound to the width of a vector later."""
+    """Maps latent vectors to codes; configured first, bound to the width of a vector later.
+
+    Under autocast it computes in float32 (``arlab.precision.in_float32``): near-equal distances must not decide anew.
+    """
 
     codebook_size: int
     """V."""

@@ -5,12 +5,15 @@ Letters: B batch, C vector width, h and w latent sides, V codebook size, T = B Â
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.distributed as dist
 from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
+from arlab.precision import in_float32, upcast
 from arlab.rng import mix_seed
 from arlab.tokenizers.quantizers.quantizer import Quantized, Quantizer, count_codes, usage
 
@@ -55,7 +58,7 @@ class VectorQuantizer(Quantizer):
             raise ValueError(f"quantizer.codebook_size: must be at least 2, got {codebook_size}")
         if not 0 <= decay < 1:
             raise ValueError(f"quantizer.decay: must be in [0, 1), got {decay}")
-        if commitment_weight < 0:
+        if not 0 <= commitment_weight < math.inf:
             raise ValueError(f"quantizer.commitment_weight: must be at least 0, got {commitment_weight}")
         if not 0 <= revive_below < 1:
             raise ValueError(f"quantizer.revive_below: must be in [0, 1), got {revive_below}")
@@ -78,17 +81,17 @@ class VectorQuantizer(Quantizer):
     def lookup(self, ids: Tensor) -> Tensor:
         return F.embedding(ids, self.codebook)
 
+    @in_float32
     def forward(self, z_BChw: Tensor) -> Quantized:
-        with torch.autocast(z_BChw.device.type, enabled=False):
-            z_TC = rearrange(z_BChw.float(), "b c h w -> (b h w) c")
-            if self.training and int(self.step) == 0:
-                self._initialise(z_TC.detach())
-            ids_T = self.nearest(z_TC.detach())
-            code_TC = self.lookup(ids_T)
-            loss = self.commitment_weight * F.mse_loss(z_TC, code_TC)
-            straight_TC = z_TC + (code_TC - z_TC).detach()
-            counts_V = count_codes(ids_T, self.codebook_size)
-            revived = self._update(z_TC.detach(), ids_T, counts_V) if self.training else loss.new_zeros(())
+        z_TC = rearrange(upcast(z_BChw), "b c h w -> (b h w) c")
+        if self.training and int(self.step) == 0:
+            self._initialise(z_TC.detach())
+        ids_T = self.nearest(z_TC.detach())
+        code_TC = self.lookup(ids_T)
+        loss = self.commitment_weight * F.mse_loss(z_TC, code_TC)
+        straight_TC = z_TC + (code_TC - z_TC).detach()
+        counts_V = count_codes(ids_T, self.codebook_size)
+        revived = self._update(z_TC.detach(), ids_T, counts_V) if self.training else loss.new_zeros(())
         batch, _, height, width = z_BChw.shape
         vectors_BChw = rearrange(straight_TC.to(z_BChw.dtype), "(b h w) c -> b c h w", b=batch, h=height, w=width)
         ids_Bhw = rearrange(ids_T, "(b h w) -> b h w", b=batch, h=height, w=width)
