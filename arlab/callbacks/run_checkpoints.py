@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,30 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
+from arlab.callbacks.finite import refuse_nonfinite_weights
 from arlab.runs.folder import RunFolder
 
 
+@dataclass(frozen=True)
+class Best:
+    """Which checkpoint is kept as the best.
+
+    Attributes:
+        metric: the figure of a validation that decides, as it is logged: val/loss, val/psnr, ...
+        higher: whether more of it is better.
+    """
+
+    metric: str = "val/loss"
+    higher: bool = False
+
+    def prefers(self, new: float, old: float) -> bool:
+        """Whether a figure is better than another; any number is better than none."""
+        better = new > old if self.higher else new < old
+        return better or (math.isfinite(new) and not math.isfinite(old))
+
+
 class RunCheckpoints(Checkpoint):
-    """Keeps ``checkpoints/last.ckpt``, to go on from, and ``checkpoints/best.ckpt``, with the lowest monitored figure.
+    """Keeps ``checkpoints/last.ckpt``, to go on from, and ``checkpoints/best.ckpt``, with the best validation figure.
 
     A run ends with a validation, whatever its interval, so that figures and pictures are those of the end, and then
     with a checkpoint, validated or not.
@@ -26,16 +46,16 @@ class RunCheckpoints(Checkpoint):
 
     Args:
         folder: the run.
-        monitor: the figure that decides which checkpoint is best; lower is better.
+        best: the figure that decides which checkpoint is best.
         every_seconds: how much training may be lost to a crash.
 
     Raises:
-        ValueError: a validation did not log the monitored figure.
+        ValueError: a validation did not log the figure that decides, or the weights are not finite any more.
     """
 
-    def __init__(self, folder: RunFolder, *, monitor: str = "val/loss", every_seconds: float = 60.0) -> None:
+    def __init__(self, folder: RunFolder, *, best: Best | None = None, every_seconds: float = 60.0) -> None:
         self.folder = folder
-        self.monitor = monitor
+        self.best = Best() if best is None else best
         self.every_seconds = every_seconds
         self.figures: dict[str, float] = {}
         self.best_figures: dict[str, float] = {}
@@ -80,24 +100,29 @@ class RunCheckpoints(Checkpoint):
             return
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.figures = {name: value for name, value in logged.items() if name.startswith("val/")}
-        if self.monitor not in self.figures:
+        metric = self.best.metric
+        if metric not in self.figures:
             raise ValueError(
-                f"{type(pl_module).__name__} does not log {self.monitor!r}, which says which checkpoint is best; "
-                f"it logs {', '.join(sorted(logged)) or 'nothing'}"
+                f"best.metric: {type(pl_module).__name__} does not log {metric!r}; "
+                f"it logs {', '.join(sorted(self.figures)) or 'nothing'}"
             )
-        new, best = self.figures[self.monitor], self.best_figures.get(self.monitor, math.nan)
-        better = not self.best_figures or new < best or (math.isfinite(new) and not math.isfinite(best))
+        better = metric not in self.best_figures or self.best.prefers(self.figures[metric], self.best_figures[metric])
         # All processes save or none does, even where each logged its own figure.
         if trainer.strategy.broadcast(better):
             self.best_figures, self.best_step = self.figures, trainer.global_step
-            trainer.save_checkpoint(self.folder.best)
+            self._save(trainer, self.folder.best)
         if not (ends(trainer) or accumulates(trainer)):
             self.save_last(trainer)
 
     def save_last(self, trainer: L.Trainer) -> None:
         """Write the checkpoint to go on from."""
-        trainer.save_checkpoint(self.folder.last)
+        self._save(trainer, self.folder.last)
         self._saved = time.monotonic()
+
+    def _save(self, trainer: L.Trainer, path: Path) -> None:
+        # Not over the last checkpoint that a run could go on from.
+        refuse_nonfinite_weights(trainer.lightning_module, trainer.global_step)
+        trainer.save_checkpoint(path)
 
     def may_save(self, trainer: L.Trainer) -> bool:
         """Whether a run could go on from after the batch that has just ended as if it had not stopped."""
@@ -117,9 +142,13 @@ class RunCheckpoints(Checkpoint):
             "best_figures": self.best_figures,
             "best_step": self.best_step,
             "seconds": self.seconds,
+            "run": self.folder.key,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict.get("run", self.folder.key) != self.folder.key:
+            # Another run's checkpoint: its best one does not lie in this folder, and its time was not spent here.
+            return
         self.figures = state_dict["figures"]
         self.best_figures = state_dict["best_figures"]
         self.best_step = state_dict["best_step"]
@@ -136,25 +165,3 @@ def ends(trainer: L.Trainer) -> bool:
 def accumulates(trainer: L.Trainer) -> bool:
     """Whether the next batch adds to the gradients of the last one."""
     return trainer.fit_loop.epoch_loop._should_accumulate()
-
-
-def checkpoint_path(folder: RunFolder, named: str | None) -> Path | None:
-    """The checkpoint to go on from.
-
-    One of the run's own as named, 'last' for its last. A run that starts from another one's starts there once; then,
-    like a run for which nothing is named, it goes on from its own last if there is one.
-
-    Raises:
-        ValueError: what was named is not there.
-    """
-    if named not in (None, "last"):
-        path = Path(str(named))
-        if not path.is_file():
-            raise ValueError(f"ckpt_path: no such checkpoint: {named}")
-        if folder.holds(path) or not folder.last.is_file():
-            return path
-    if folder.last.is_file():
-        return folder.last
-    if named == "last":
-        raise ValueError(f"ckpt_path: {folder.path} has no last checkpoint yet")
-    return None

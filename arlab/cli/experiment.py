@@ -1,31 +1,26 @@
-"""An experiment: a checked configuration, the experiment its tokenizer comes from, and its run folder."""
+"""An experiment: a checked configuration, and the experiment its tokenizer comes from."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib
 import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from arlab import plugins
 from arlab.cli.arguments import Request
 from arlab.cli.config import Tree, experiment_name, find, overlay, read
 from arlab.cli.errors import suggestion
-from arlab.cli.fingerprint import counts, difference, fingerprint, key_of
 from arlab.cli.lightning_cli import ArlabCLI
+from arlab.cli.prepared import Prepared, content
 from arlab.cli.schema import checked
 from arlab.configurable import from_spec, to_plain
 from arlab.data.data import ImageData
 from arlab.data.facts import DataFacts
-from arlab.runs.checkpoint import KEY
 from arlab.runs.folder import RunFolder, runs_root
-from arlab.runs.resolve import read as read_run
 from arlab.runs.resolve import resolve
 from arlab.tokenizers.tokenizer import Tokenizer
 
@@ -65,8 +60,11 @@ class Experiment:
     def tokenizer_experiment(self) -> Experiment | None:
         """The experiment file that makes the tokenizer, where one is named.
 
+        Its data is the generator's where it names no class of its own, and what stands under ``tokenizer`` in the
+        generator's configuration is laid over it.
+
         Raises:
-            ValueError: there is no such file, or it makes something else.
+            ValueError: there is no such file, or it makes something else, or says something it may not.
         """
         named = self.tokenizer
         if named is None or Path(named).suffix not in (".yaml", ".yml"):
@@ -76,11 +74,19 @@ class Experiment:
             raise ValueError(f"model.tokenizer: no such experiment: {named}")
         where = {key: value for key, value in self.tree["trainer"].items() if key in _WHERE}
         # Classes replaced inside the tokenizer's own files are told when it is fitted itself.
-        tree = overlay(read(path, []), {"trainer": where}, [])
+        tree = read(path, [])
+        if not _names_class(tree.get("data")):
+            tree = overlay({"data": self.tree["data"]}, tree, [])
+        for own in ({"trainer": where}, self.tree.get("tokenizer") or {}):
+            tree = overlay(tree, own, [])
+        try:
+            tree = checked(tree)
+        except ValueError as error:
+            raise ValueError(f"{named}: {error}") from error
         made = Experiment(
             name=str(tree.get("experiment") or experiment_name([path])),
             title=named,
-            tree=_without_paths(checked(tree)),
+            tree=_without_paths(tree),
             root=self.root,
             folders=(path.parent, *self.folders),
         )
@@ -125,80 +131,20 @@ class Experiment:
         tree = {**self.tree, "model": _copied(self.tree["model"]), "experiment": self.name}
         if tokenizer is not None:
             tree["model"]["init_args"]["tokenizer"] = tokenizer
+            tree.pop("tokenizer", None)
         data = from_spec(tree["data"], ImageData)
         _wire(tree["model"], data, "model")
-        return Prepared(self, data, ArlabCLI(tree), tokenizer_key, start)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """An experiment ready to run.
-
-    Attributes:
-        experiment: what it was made from.
-        data: the data module.
-        cli: the parsed configuration, from which model and Trainer are built.
-        tokenizer_key: the key of the run the tokenizer comes from, where it comes from one.
-        start: the checkpoint to start from, where one is named; 'last' for the run's own.
-    """
-
-    experiment: Experiment
-    data: ImageData
-    cli: ArlabCLI
-    tokenizer_key: str | None
-    start: str | None = None
-
-    @cached_property
-    def counted(self) -> dict[str, Any]:
-        """What makes the run what it is; with the content of the checkpoint it starts from, unless that is its own."""
-        return self._settings | ({"start": _content(Path(str(self.start)))} if self.starts_elsewhere else {})
-
-    @cached_property
-    def starts_elsewhere(self) -> bool:
-        """Whether it starts from another run's checkpoint."""
-        if self.start in (None, "last") or not Path(str(self.start)).is_file():
-            return False
-        return not self._folder(self._settings).holds(Path(str(self.start)))
-
-    @cached_property
-    def folder(self) -> RunFolder:
-        """Where it is, or will be."""
-        return self._folder(self.counted)
-
-    @cached_property
-    def _settings(self) -> dict[str, Any]:
-        return fingerprint(self.cli.plain(), self.tokenizer_key)
-
-    def _folder(self, counted: dict[str, Any]) -> RunFolder:
-        return RunFolder(self.experiment.root / self.experiment.name / key_of(counted))
-
-    def refuse_changed_defaults(self) -> None:
-        """See that an earlier run in this folder was made with the same settings.
-
-        Raises:
-            ValueError: a default has changed since, one of a part that no configuration names among them.
-        """
-        changed: str | None = None
-        if self.folder.config.is_file():
-            made_with = yaml.safe_load(self.folder.config.read_text(encoding="utf-8"))
-            changed = difference(fingerprint(made_with, self.tokenizer_key), self.counted)
-        saved = self.folder.evaluated
-        if changed is None and saved is not None:
-            made, now = read_run(saved)[KEY]["model"], self.cli.build_model().spec()
-            changed = difference(counts(made), counts(now), "model")
-        if changed is not None:
-            raise ValueError(
-                f"{self.folder.path}: a default has changed since this run was made ({changed}); "
-                "set it in the configuration, or move the run away"
-            )
+        runs = self.root / self.name
+        return Prepared(self.part, self.title, runs, data, ArlabCLI(tree), tokenizer_key, start)
 
 
 def from_request(request: Request) -> Experiment:
     """The experiment a command line asks for.
 
     Raises:
-        ValueError: the configuration says something it may not.
+        ValueError: the configuration says something it may not, or a plugin cannot be loaded.
     """
+    _load_plugins(request)
     tree = checked(request.tree)
     return Experiment(
         name=request.name,
@@ -207,6 +153,19 @@ def from_request(request: Request) -> Experiment:
         root=runs_root(tree.get("run_root")),
         folders=request.folders,
     )
+
+
+def _load_plugins(request: Request) -> None:
+    """Execute the plugins, before the classes they define are looked for."""
+    named = request.tree.get("plugins") or []
+    if not isinstance(named, list) or not all(isinstance(file, str) for file in named):
+        raise ValueError(f"plugins: expected Python files, got {named!r}")
+    for file in named:
+        plugins.load(find(file, request.folders) or file)
+
+
+def _names_class(node: object) -> bool:
+    return isinstance(node, str) or (isinstance(node, dict) and "class_path" in node)
 
 
 def _without_paths(tree: Tree) -> Tree:
@@ -244,15 +203,7 @@ def _key_of_run(path: Path) -> str:
     folder = RunFolder(found.parent.parent)
     if path.is_dir() and found.is_file() and folder.finished:
         return folder.key
-    return _content(found)
-
-
-def _content(path: Path) -> str:
-    """A hash of a file, or of all files of an export."""
-    digest = hashlib.sha256()
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:8]
+    return content(found)
 
 
 def _no_tokenizer(named: str, root: Path) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import lightning as L
@@ -31,7 +31,7 @@ OPTIMISATION = (
     "precision",
     "max_time",
 )
-_NOT_COUNTED = frozenset({"facts", "num_workers"})
+_NOT_COUNTED = frozenset({"facts", "in_memory", "num_workers"})
 _LENGTH = 8
 
 
@@ -63,13 +63,30 @@ def key_of(counted: Mapping[str, Any]) -> str:
 
 def difference(old: Any, new: Any, at: str = "") -> str | None:
     """The first key that both fingerprints have with different values, as 'key: old -> new'."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
+    return next(differences(old, new, at), None)
+
+
+def differences(old: Any, new: Any, at: str = "") -> Iterator[str]:
+    """All keys that both fingerprints have with different values; of a class that is another one only the class."""
+    where = at.replace(".init_args", "")
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        if old != new:
+            yield f"{where}: {_shown(old)} -> {_shown(new)}"
+    elif old.get("class_path") != new.get("class_path"):
+        yield f"{where}: {_shown(old)} -> {_shown(new)}"
+    else:
         for key in old:
-            found = difference(old[key], new[key], f"{at}.{key}" if at else key) if key in new else None
-            if found is not None:
-                return found
-        return None
-    return None if old == new else f"{at.replace('.init_args', '')}: {old} -> {new}"
+            if key in new:
+                yield from differences(old[key], new[key], f"{at}.{key}" if at else key)
+
+
+def _shown(value: Any) -> str:
+    """A class by its name."""
+    return (
+        str(value["class_path"]).rpartition(".")[2]
+        if isinstance(value, Mapping) and "class_path" in value
+        else str(value)
+    )
 
 
 def counts(node: Any) -> Any:

@@ -9,13 +9,17 @@ from typing import Any
 import lightning as L
 import yaml
 from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins import Precision
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from arlab.callbacks.atomic_io import AtomicIO
+from arlab.callbacks.run_checkpoints import Best
 from arlab.cli.config import Tree
+from arlab.cli.precision import choose
 from arlab.configurable import from_spec
 from arlab.module import Module
 
@@ -34,6 +38,7 @@ class ArlabCLI(LightningCLI):
     """
 
     def __init__(self, tree: Tree | list[str]) -> None:
+        self._tree = tree
         super().__init__(
             model_class=L.LightningModule,
             datamodule_class=L.LightningDataModule,
@@ -51,6 +56,14 @@ class ArlabCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--experiment", type=str | None, default=None, help="name of the run's folder")
+        # Those below stand in a configuration only where they were given.
+        for key, kind, what in (
+            ("best", Best, "which figure says what the best checkpoint is"),
+            ("plugins", list[str], "Python files whose classes can be named"),
+            ("tokenizer", dict, "laid over the experiment of the tokenizer"),
+        ):
+            if key in self._tree:
+                parser.add_argument(f"--{key}", type=kind, help=what)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args) if isinstance(args, list) else parser.parse_object(args)
@@ -76,7 +89,10 @@ class ArlabCLI(LightningCLI):
         return from_spec(self.plain()["model"], Module)
 
     def build_trainer(self, folder: Path, callbacks: list[Callback]) -> L.Trainer:
-        """A Trainer that writes into a folder: checkpoints whole or not at all, TensorBoard under ``logs``."""
+        """A Trainer that writes into a folder: checkpoints whole or not at all, TensorBoard under ``logs``.
+
+        Where the configuration leaves the precision open it is the device's (``arlab.cli.precision``).
+        """
         part = Namespace()  # type: ignore[no-untyped-call]
         part["trainer"] = self.config.trainer
         try:
@@ -90,7 +106,13 @@ class ArlabCLI(LightningCLI):
         plugins = list(plugins) if isinstance(plugins, list) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicIO())
-        trainer: L.Trainer = self._instantiate_trainer({**options, "plugins": plugins}, callbacks)
+        # A plug-in for the precision is a choice as well.
+        if not any(isinstance(plugin, Precision) for plugin in plugins):
+            options["precision"] = choose(options["accelerator"], options["devices"], options["precision"])
+        try:
+            trainer: L.Trainer = self._instantiate_trainer({**options, "plugins": plugins}, callbacks)
+        except MisconfigurationException as error:
+            raise ValueError(f"trainer: {error}") from error
         return trainer
 
 

@@ -11,16 +11,20 @@ from pathlib import Path
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from rich.console import Console
 
+from arlab.callbacks.finite import FiniteLoss
 from arlab.callbacks.interruption import Interruption
+from arlab.callbacks.own_settings import OwnSettings
 from arlab.callbacks.progress import StageProgress
 from arlab.callbacks.rng_state import RngState
-from arlab.callbacks.run_checkpoints import RunCheckpoints, checkpoint_path
+from arlab.callbacks.run_checkpoints import Best, RunCheckpoints
 from arlab.cli.arguments import Request
-from arlab.cli.experiment import Experiment, Prepared, from_request
+from arlab.cli.experiment import Experiment, from_request
 from arlab.cli.lightning_cli import ArlabCLI
+from arlab.cli.precision import describe
+from arlab.cli.prepared import Prepared
 from arlab.cli.summary import say, show_figures, show_run, summarise
 from arlab.module import Module
-from arlab.runs.checkpoint import rebuild
+from arlab.runs.checkpoint import rebuild, refuse_unfit
 from arlab.runs.files import write_text
 from arlab.runs.folder import RunFolder
 from arlab.runs.resolve import read
@@ -35,13 +39,15 @@ def fit(request: Request) -> int:
     if last.tree["trainer"].get("fast_dev_run"):
         return _try_out(last, console)
     experiments = _stages(last)
+    if last.tree.get("tokenizer") and len(experiments) == 1:
+        say(console, "tokenizer: not used, for no experiment makes this model's tokenizer")
     named = request.tree.get("ckpt_path")
     done: list[tuple[RunFolder, dict[str, object]]] = []
     for number, experiment in enumerate(experiments, start=1):
         run = experiment.prepare(done[-1][0] if done else None, named if experiment is last else None)
         run.refuse_changed_defaults()
         if run.folder.finished:
-            if experiment is last and named is not None and not run.starts_elsewhere:
+            if experiment is last and named is not None and run.start is None:
                 raise ValueError(f"ckpt_path: {run.folder.path} is finished; leave ckpt_path out to see its figures")
             verb = "finished already" if experiment is last else "reusing"
             say(console, f"{experiment.part}: {verb}: {run.folder.path}")
@@ -63,35 +69,65 @@ def train(run: Prepared, stage: str, console: Console) -> None:
     Raises:
         ValueError: it does not say how long, there is nothing to train, or nothing was trained.
     """
-    trainer_config = run.cli.config.trainer
     _refuse_endless(run)
-    folder = run.folder
-    start = checkpoint_path(folder, run.start)
-    checkpoints = RunCheckpoints(folder)
-    callbacks: list[Callback] = [RngState(), Interruption(checkpoints), checkpoints]
-    if trainer_config.enable_progress_bar is not False:
-        callbacks.append(StageProgress(stage, console))
-    if trainer_config.logger is not False:
-        callbacks.append(LearningRateMonitor(logging_interval="step"))
+    folder, start = run.folder, run.checkpoint
+    checkpoints = RunCheckpoints(folder, best=Best(**(run.cli.plain().get("best") or {})))
     model = run.cli.build_model()
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"model: {type(model).__name__} has nothing to train; name it in a generator as it is")
-    trainer = run.cli.build_trainer(folder.path, callbacks)
+    _refuse_start(run, model)
+    # Images in memory are read now, before anything is written: they may be damaged, or too few.
+    run.data.train_dataloader()
+    run.data.val_dataloader()
+    trainer = run.cli.build_trainer(folder.path, _callbacks(run, checkpoints, stage, console))
     # Of several processes only the first writes.
     with folder.locked() if trainer.is_global_zero else contextlib.nullcontext():
         if trainer.is_global_zero:
             folder.sweep()
             if not folder.config.is_file():
-                write_text(folder.config, run.cli.text())
-        say(console, f"{stage} · {folder.path}")
+                for name, text in run.record().items():
+                    write_text(folder.path / name, text)
+        say(console, f"{stage} · {folder.path} · {describe(trainer, run.cli.config.trainer.precision)}")
         if start is not None:
             say(console, f"going on from {start}")
+            for line in run.changes(model):
+                say(console, f"  unlike it, {line}")
         trainer.fit(model, datamodule=run.data, ckpt_path=start, weights_only=True)
         if trainer.is_global_zero:
             if folder.evaluated is None:
                 raise ValueError(f"{folder.path}: not a single step was trained (trainer.limit_train_batches?)")
-            experiment = run.experiment
-            folder.write_summary(summarise(experiment.part, experiment.title, folder, trainer, checkpoints))
+            folder.write_summary(summarise(run.part, run.title, folder, trainer, checkpoints))
+
+
+def _callbacks(run: Prepared, checkpoints: RunCheckpoints, stage: str, console: Console) -> list[Callback]:
+    trainer = run.cli.config.trainer
+    callbacks: list[Callback] = [RngState(), OwnSettings(), FiniteLoss(), Interruption(checkpoints), checkpoints]
+    if trainer.enable_progress_bar is not False:
+        callbacks.append(StageProgress(stage, console))
+    if trainer.logger is not False:
+        callbacks.append(LearningRateMonitor(logging_interval="step"))
+    return callbacks
+
+
+def _refuse_start(run: Prepared, model: Module) -> None:
+    """See that the model can go on from the checkpoint, before anything is written.
+
+    Raises:
+        ValueError: its weights do not fit, or it is trained as long as the run is to be.
+    """
+    if run.checkpoint is None:
+        return
+    held = read(run.checkpoint)
+    try:
+        refuse_unfit(held, model)
+    except ValueError as error:
+        changes = "; ".join(run.changes(model))
+        raise ValueError(f"ckpt_path: {run.checkpoint}: {error}{f' ({changes})' if changes else ''}") from error
+    steps = run.cli.config.trainer.max_steps
+    if run.start == run.checkpoint and 0 < steps <= held["global_step"]:
+        raise ValueError(
+            f"ckpt_path: {run.checkpoint} is at step {held['global_step']} already; trainer.max_steps is {steps}"
+        )
 
 
 def evaluate(request: Request) -> int:
@@ -104,9 +140,9 @@ def evaluate(request: Request) -> int:
     tree["trainer"] |= {"enable_checkpointing": False, "enable_progress_bar": False}
     # The model comes from the checkpoint; the configuration gives the data and where to compute.
     run = dataclasses.replace(experiment, tree=tree).assembled(None, None)
-    say(console, f"{request.command}: {path}")
     with tempfile.TemporaryDirectory() as scratch:
         trainer = run.cli.build_trainer(Path(scratch), [])
+        say(console, f"{request.command}: {path} · {describe(trainer, run.cli.config.trainer.precision)}")
         act = trainer.validate if request.command == "validate" else trainer.test
         act(model, datamodule=run.data, verbose=False)
     show_figures(console, {name: float(value) for name, value in trainer.callback_metrics.items()})

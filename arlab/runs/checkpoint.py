@@ -7,7 +7,6 @@ A checkpoint is self-contained: ``arlab.model`` is the model's spec, and a gener
 from __future__ import annotations
 
 import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import torch
 
 import arlab
+from arlab import plugins
 from arlab.configurable import Configurable, from_spec, to_plain
 
 if TYPE_CHECKING:
@@ -27,12 +27,14 @@ _M = TypeVar("_M", bound="Module")
 
 def header(model: Configurable, data: Configurable | None) -> dict[str, object]:
     """The entry written under ``arlab``."""
+    specs = model.spec(), None if data is None else data.spec()
     return {
         "format": FORMAT,
         "version": arlab.__version__,
-        "model": model.spec(),
-        "data": None if data is None else data.spec(),
+        "model": specs[0],
+        "data": specs[1],
         "facts": to_plain(getattr(model, "facts", None)),
+        "plugins": plugins.record(*specs),
     }
 
 
@@ -51,10 +53,14 @@ def read(path: str | Path) -> dict[str, Any]:
         if "unsupported global" not in str(error).lower():
             raise ValueError(f"{path}: not a readable checkpoint (cut off or damaged?)") from error
         raise ValueError(f"{path}: refused, it holds more than weights and plain data") from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError) as error:
+    except Exception as error:
+        # Bytes that are no pickle make the unpickler fail with whatever its steps raise: KeyError, IndexError, ...
         raise ValueError(f"{path}: not a readable checkpoint (cut off or damaged?)") from error
-    if not isinstance(checkpoint, dict) or KEY not in checkpoint:
+    if not (isinstance(checkpoint, dict) and isinstance(checkpoint.get(KEY), dict)):
         raise ValueError(f"{path}: not written by arlab")
+    entries = {"format", "version", "model"} <= checkpoint[KEY].keys() and "state_dict" in checkpoint
+    if not (entries and isinstance(checkpoint[KEY]["format"], int)):
+        raise ValueError(f"{path}: not readable, its entry {KEY!r} is not as arlab writes it")
     if checkpoint[KEY]["format"] > FORMAT:
         raise ValueError(
             f"{path}: written in format {checkpoint[KEY]['format']} by arlab {checkpoint[KEY]['version']}, "
@@ -69,10 +75,27 @@ def rebuild(checkpoint: Mapping[str, Any], expected: type[_M]) -> _M:
     Raises:
         ValueError: it is another kind of model, or its weights do not fit.
     """
+    plugins.restore(checkpoint[KEY].get("plugins", ()))
     model = from_spec(cast("Mapping[str, object]", checkpoint[KEY]["model"]), expected)
+    refuse_unfit(checkpoint, model)
     model.adopt(checkpoint)
-    try:
-        model.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        raise ValueError(f"weights do not fit the model they were saved with: {error}") from error
+    model.load_state_dict(checkpoint["state_dict"])
     return model.eval()
+
+
+def refuse_unfit(checkpoint: Mapping[str, Any], model: Module) -> None:
+    """See that a model can take a checkpoint's weights.
+
+    Raises:
+        ValueError: weights are missing, left over or of another shape; the first is named.
+    """
+    saved = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    for name in own:
+        if name not in saved:
+            raise ValueError(f"its weights do not fit the model: it has no {name}")
+        if saved[name] != own[name]:
+            raise ValueError(f"its weights do not fit the model: {name} is {saved[name]}, the model's is {own[name]}")
+    left = next((name for name in saved if name not in own), None)
+    if left is not None:
+        raise ValueError(f"its weights do not fit the model, which has no {left}")

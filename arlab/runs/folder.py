@@ -22,7 +22,7 @@ def runs_root(named: str | None = None) -> Path:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """``<root>/<experiment>/<key>/``: config.yaml, checkpoints/, samples/, logs/ and, when finished, summary.json.
+    """``<root>/<experiment>/<key>/``: config.yaml, key.json, checkpoints/, samples/, logs/; summary.json when finished.
 
     Attributes:
         path: the folder.
@@ -41,13 +41,18 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def key_file(self) -> Path:
+        """What its key was made of."""
+        return self.path / "key.json"
+
+    @property
     def last(self) -> Path:
         """The checkpoint an interrupted run goes on from."""
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
     def best(self) -> Path:
-        """The checkpoint with the lowest validation loss."""
+        """The checkpoint with the best validation figure (the loss, where nothing else is named)."""
         return self.path / "checkpoints" / "best.ckpt"
 
     @property
