@@ -39,9 +39,9 @@ class AdamW(Configurable):
         warmup_steps: int = 50,
         final_fraction: float = 0.1,
     ) -> None:
-        if learning_rate <= 0:
+        if not 0 < learning_rate < math.inf:
             raise ValueError(f"optimizer.learning_rate: must be positive, got {learning_rate}")
-        if weight_decay < 0:
+        if not 0 <= weight_decay < math.inf:
             raise ValueError(f"optimizer.weight_decay: must be at least 0, got {weight_decay}")
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"optimizer.betas: must both be in [0, 1), got {betas}")

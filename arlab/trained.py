@@ -26,6 +26,7 @@ from arlab.runs.resolve import load_model
 from arlab.tokenizers.tokenizer import Tokenizer
 
 _SHOWN_SIDE = 64
+_MOST_IMAGES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,8 @@ class Trained:
         if not isinstance(self.model, Generator):
             raise ValueError(f"is a {type(self.model).__name__}, expected a Generator: a tokenizer cannot be sampled")
         for key, value in (("num_images", num_images), ("batch_size", batch_size)):
-            if value < 1:
-                raise ValueError(f"{key}: must be at least 1, got {value}")
+            if not 1 <= value <= _MOST_IMAGES:
+                raise ValueError(f"{key}: must be at least 1 and at most {_MOST_IMAGES}, got {value}")
         if guidance is not None and guidance_scale != 1.0:
             raise ValueError("guidance_scale: given beside guidance; give one of the two")
         chosen = labels_of(classes, self.facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -10,11 +11,14 @@ from arlab.backbones.attention import Attention
 from arlab.backbones.feed_forward import MLP, GatedMLP
 from arlab.backbones.norms import L2QKNorm, LayerNorm, NoQKNorm, RMSNorm
 from arlab.backbones.rotary import AxialRotary
+from arlab.backbones.transformer import Transformer
 from arlab.data.fashion_mnist import FashionMNIST
 from arlab.generators.conditioners import ClassLabel
 from arlab.generators.guidance import ConstantGuidance, PowerCosineGuidance
 from arlab.heads.discrete import DiscreteHead
+from arlab.optimization import AdamW
 from arlab.tokenizers.autoencoder import ConvAutoencoder
+from arlab.tokenizers.losses import Mix
 from arlab.tokenizers.quantizers.vq import VectorQuantizer
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
 
@@ -43,6 +47,14 @@ CASES = (
     (lambda: ConvAutoencoder(channels=0), "autoencoder.channels: must be at least 1, got 0"),
     (lambda: ConvAutoencoder(res_blocks=-1), "autoencoder.res_blocks: must be at least 0, got -1"),
     (lambda: ConvAutoencoder(norm_groups=0), "autoencoder.norm_groups: must be at least 1, got 0"),
+    (lambda: ConvAutoencoder(res_blocks=1001), "autoencoder.res_blocks: must be at most 1000, got 1001"),
+    (lambda: Transformer(num_layers=1001), "backbone.num_layers: must be at most 1000, got 1001"),
+    (lambda: Transformer(way_layers=10**9), "backbone.way_layers: must be at most 1000, got 1000000000"),
+    (lambda: Transformer(init_std=-1.0), "backbone.init_std: must be at least 0, got -1.0"),
+    (lambda: Mix(losses=[]), "reconstruction.losses: at least one is needed, got []"),
+    (lambda: AdamW(learning_rate=math.nan), "optimizer.learning_rate: must be positive, got nan"),
+    (lambda: AdamW(weight_decay=math.inf), "optimizer.weight_decay: must be at least 0, got inf"),
+    (lambda: LayerNorm(eps=math.nan), "norm.eps: must be at least 0, got nan"),
     (lambda: tokenizer(token_width=0), "tokenizer.token_width: must be at least 1, got 0"),
 )
 

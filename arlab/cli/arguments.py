@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from arlab.cli.config import Tree, experiment_name, find, from_dotted, overlay, read
+from arlab.cli.plain_yaml import plain_yaml
 
 FLAGS = ("help", "help_all", "print_config")
 _HELP = """\
@@ -21,6 +20,8 @@ usage: arlab {command} --config FILE [--config FILE ...] [--KEY VALUE ...]
                           --data.batch_size 32, --trainer.max_steps 2000, --trainer.callbacks+ SampleGrid
   --seed_everything N     seed of the initial weights and of dropout (0)
   --ckpt_path PATH        {ckpt_path}
+  --plugins FILE          a Python file whose classes can be named, too; may be repeated
+  --tokenizer.KEY VALUE   any key of the experiment the tokenizer comes from
   --run_root FOLDER       where runs lie (ARLAB_RUNS in the environment; runs)
   --experiment NAME       the run's folder below it (the configuration's path without experiments/)
   --print_config          print the whole configuration, defaults included, and stop
@@ -34,7 +35,10 @@ _WHAT = {
     "validate": "Evaluate a run on the validation images.",
     "test": "Evaluate a run on the test images.",
 }
-_CKPT_PATH = {"fit": "go on from this checkpoint ('last': the run's)", "validate": "instead of the run's best"}
+_CKPT_PATH = {
+    "fit": "start from this checkpoint or run ('last': the latest of this experiment)",
+    "validate": "instead of the run's best",
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ def parse(argv: Sequence[str]) -> Request:
             configs.append(path)
             named.append(value)
             tree = overlay(tree, read(path, dropped), dropped)
+        elif key == "plugins":
+            tree = overlay(tree, {"plugins+": value}, dropped)
         elif key.endswith(".help"):
             raise ValueError(f"--{key}: see `arlab describe {value}`")
         else:
@@ -110,6 +116,8 @@ def _take(words: list[str]) -> tuple[str, str]:
     if not word.startswith("--") or word == "--":
         raise ValueError(f"unexpected {word!r} on the command line; options are --KEY VALUE")
     key, equals, value = word[2:].partition("=")
+    if not all(key.split(".")) or key.startswith("+"):
+        raise ValueError(f"unexpected {word!r} on the command line; options are --KEY VALUE, KEY as in model.head")
     if equals or key in FLAGS:
         return key, value
     if words and not words[0].startswith("--"):
@@ -123,7 +131,4 @@ def _structured(key: str, value: str) -> object:
     """Lists and mappings are read here; what a plain word means is decided by the option's type."""
     if not value.startswith(("[", "{")):
         return value
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ValueError(f"--{key}: not YAML: {value}") from error
+    return plain_yaml(value, f"--{key}")

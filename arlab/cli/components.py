@@ -26,12 +26,15 @@ def list_components(argv: list[str]) -> int:
         examples="  arlab list\n  arlab list orderings",
     )
     parser.add_argument("kind", nargs="?", metavar="KIND", help="orderings, heads, tokenizers, ... (all)")
+    parser.add_plugins()
     options = parser.read(argv)
 
     from arlab.cli.catalogue import WITHOUT_BASE, kinds, of_kind
     from arlab.discovery import discover
+    from arlab.plugins import load_all
 
     discover()
+    load_all(options.plugins)
     console = _console()
     if options.kind is not None:
         console.print(_table(of_kind(options.kind)))
@@ -60,12 +63,15 @@ def describe(argv: list[str]) -> int:
     )
     parser.add_argument("name", metavar="NAME", help="of a component or kind, as arlab list shows it")
     parser.add_argument("--bibtex", action="store_true", help="print BibTeX entries of its papers and nothing else")
+    parser.add_plugins()
     options = parser.read(argv)
 
     from arlab.cli.catalogue import find
     from arlab.discovery import discover
+    from arlab.plugins import load_all
 
     discover()
+    load_all(options.plugins)
     found = find(options.name)
     if options.bibtex:
         papers = [paper for component in found for paper in component.papers]

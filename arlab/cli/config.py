@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from arlab.cli.plain_yaml import plain_yaml
 
 Tree = dict[str, Any]
+_DEPTH = 50
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -38,9 +39,12 @@ def _read(path: Path, above: tuple[Path, ...], dropped: list[str]) -> Tree:
         raise ValueError(f"base: a file includes itself: {chain}")
     own = _load(path)
     bases = own.pop("base", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
+        raise ValueError(f"{path}: base: expected a file or a list of files, got {bases!r}")
     tree: Tree = {}
-    for base in [bases] if isinstance(bases, str) else bases:
-        found = find(str(base), [path.parent], cwd_first=False)
+    for base in bases:
+        found = find(base, [path.parent], cwd_first=False)
         if found is None:
             raise ValueError(f"{path}: base: no file {base!r} beside it, above it or in the working directory")
         tree = overlay(tree, _read(found, (*above, path.resolve()), dropped), dropped)
@@ -48,15 +52,14 @@ def _read(path: Path, above: tuple[Path, ...], dropped: list[str]) -> Tree:
 
 
 def _load(path: Path) -> Tree:
-    if not path.is_file():
+    if path.is_dir():
+        raise ValueError(f"config: {path} is a folder; name a file in it")
+    if not path.exists():
         raise ValueError(f"config: no such file: {path}")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ValueError(f"{path}{line}: {error.problem}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML: {error}") from error
+        tree = plain_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -75,7 +78,13 @@ def find(name: str, beside: Iterable[Path], *, cwd_first: bool = True) -> Path |
 
 
 def from_dotted(key: str, value: object) -> Tree:
-    """``a.b.c = value`` as a tree."""
+    """``a.b.c = value`` as a tree.
+
+    Raises:
+        ValueError: no option lies that deep.
+    """
+    if key.count(".") > _DEPTH:
+        raise ValueError(f"--{key[:100]}...: no option lies that deep")
     for part in reversed(key.split(".")):
         value = {part: value}
     assert isinstance(value, dict)
@@ -99,6 +108,8 @@ def _normal(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     inner = node.get("init_args")
+    if not (inner is None or isinstance(inner, dict)):
+        raise ValueError(f"init_args of {node.get('class_path')}: expected options, got {inner!r}")
     options = {str(k): _normal(v) for k, v in node.items() if k not in ("class_path", "init_args")}
     options |= {str(k): _normal(v) for k, v in inner.items()} if isinstance(inner, dict) else {}
     return {"class_path": node["class_path"], "init_args": options} if "class_path" in node else options

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -15,14 +16,20 @@ from arlab.runs.interrupted import Interrupted
 USAGE = 2
 _DEBUG = ContextVar("debug", default=os.environ.get("ARLAB_DEBUG", "") not in ("", "0"))
 _EXPECTED = (ValueError, OSError, argparse.ArgumentError)
+# torch.OutOfMemoryError is a RuntimeError, and so is what the CPU's allocator raises, which has no class of its own.
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|DefaultCPUAllocator|not enough memory|Storage size calculation overflowed|bad_alloc"
+)
+_ASKED = re.compile(r"[Tt]ried to allocate ([\d.]+ \w+)")
+_WORKER = re.compile(r"Caught (ValueError|OSError|FileNotFoundError|PermissionError) in DataLoader worker process")
 
 
 def guarded(function: Callable[[], int], *, debug: bool = False) -> int:
     """Run a command; the exit status.
 
-    Errors a user can cause (``ValueError``, missing and unreadable files) become one line on stderr and status 2;
-    with ``debug``, or ``ARLAB_DEBUG=1`` in the environment, they keep their traceback, and
-    so they do in guarded calls inside this one. Ctrl-C gives 130, SIGTERM 143.
+    Errors a user can cause (``ValueError``, missing and unreadable files, too little memory, the same in a worker of a
+    data loader) become one line on stderr and status 2; with ``debug``, or ``ARLAB_DEBUG=1`` in the environment, they
+    keep their traceback, and so they do in guarded calls inside this one. Ctrl-C gives 130, SIGTERM 143.
     """
     token = _DEBUG.set(debug or _DEBUG.get())
     try:
@@ -33,14 +40,17 @@ def guarded(function: Callable[[], int], *, debug: bool = False) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except SystemExit as end:
-        # The Trainer turns Ctrl-C into exit(1).
+        # The Trainer turns Ctrl-C into exit(1), and a SIGTERM that comes before its first step into one without a code.
         if isinstance(end.__context__, KeyboardInterrupt):
             return 128 + signal.SIGINT
+        if type(end).__name__ == "SIGTERMException":
+            return 128 + signal.SIGTERM
         raise
-    except _EXPECTED as error:
-        if _DEBUG.get():
+    except Exception as error:
+        told = _told(error)
+        if told is None or _DEBUG.get():
             raise
-        print(f"arlab: error: {_one_line(error)}", file=sys.stderr)
+        print(f"arlab: error: {told}", file=sys.stderr)
         return USAGE
     finally:
         _DEBUG.reset(token)
@@ -59,6 +69,26 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     near = [lower[match] for match in difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.5)]
     meant = f" Did you mean '{near[0]}'?" if near else ""
     return meant if near and len(names) > 30 else f"{meant} Known: {', '.join(names) or 'none'}."
+
+
+def _told(error: Exception) -> str | None:
+    """The one line for an error a user can cause; None for others."""
+    if isinstance(error, _EXPECTED):
+        return _of_worker(str(error)) or _one_line(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))):
+        asked = _ASKED.search(str(error))
+        size = f" ({asked[1]} asked for at once)" if asked else ""
+        return f"not enough memory{size}; make the batch (data.batch_size) or the model (its widths and depths) smaller"
+    return _of_worker(str(error)) if isinstance(error, RuntimeError) else None
+
+
+def _of_worker(text: str) -> str | None:
+    """What an expected error in a data loader's worker said, out of the traceback that PyTorch makes of it."""
+    found = _WORKER.match(text)
+    if found is None:
+        return None
+    lines = [line for line in text.splitlines() if line.startswith(f"{found[1]}: ")]
+    return " ".join(lines[-1].removeprefix(f"{found[1]}: ").split()) if lines else None
 
 
 def _one_line(error: BaseException) -> str:

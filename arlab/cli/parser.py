@@ -27,6 +27,12 @@ class Parser(argparse.ArgumentParser):
         )
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
+    def add_plugins(self) -> None:
+        """Offer ``--plugins``."""
+        self.add_argument(
+            "--plugins", action="append", default=[], metavar="FILE", help="a Python file whose classes are needed, too"
+        )
+
     def read(self, argv: list[str]) -> argparse.Namespace:
         """The options given.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arlab.cli.parser import Parser
+from arlab.plugins import load_all
 from arlab.runs.resolve import load_model, resolve
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def parser() -> Parser:
     options.add_argument(
         "--steps_out", type=Path, metavar="PATH", help="also the images after each step: a .gif file or a new folder"
     )
+    options.add_plugins()
     return options
 
 
@@ -66,6 +68,7 @@ def main(argv: list[str]) -> int:
     from arlab.generators.generator import Generator
     from arlab.trained import Trained
 
+    load_all(options.plugins)
     trained = Trained(load_model(run, Generator))
     film = None if options.steps_out is None else Film()
     with _Progress(math.ceil(options.num_images / max(1, options.batch_size))) as progress:
@@ -101,6 +104,8 @@ def _check_paths(options: argparse.Namespace) -> None:
     """See that what was asked for can be written, before anything is computed."""
     if options.out.suffix.lower() != ".png":
         raise ValueError(f"out: must be a .png file, got {options.out}")
+    if options.out.is_dir():
+        raise ValueError(f"out: {options.out} is a folder; name a .png file")
     for key in ("columns", "scale"):
         value = getattr(options, key)
         if value is not None and value < 1:

@@ -9,17 +9,22 @@ import argparse
 import dataclasses
 import importlib
 import inspect
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 from jsonargparse import ArgumentParser
 
+from arlab.callbacks.run_checkpoints import Best
 from arlab.cli.config import Tree
 from arlab.cli.errors import suggestion
+from arlab.cli.trainer_options import check_trainer
 from arlab.configurable import Configurable
 from arlab.data.data import ImageData
 from arlab.generators.generator import Generator
@@ -30,9 +35,12 @@ _TOP: dict[str, Any] = {
     "data": ImageData,
     "trainer": None,
     "seed_everything": bool | int,
+    "best": Best,
     "ckpt_path": str | None,
     "experiment": str | None,
+    "plugins": list[str],
     "run_root": str | None,
+    "tokenizer": dict[str, Any],
 }
 _PLAIN = (bool, int, float, str, type(None))
 
@@ -48,7 +56,10 @@ def checked(tree: Tree) -> Tree:
         if key not in tree:
             raise ValueError(f"{key}: missing; give --config FILE or --{key} NAME")
     result = {key: resolve(value, _TOP[key], key) for key, value in tree.items() if key != "trainer"}
-    trainer = tree.get("trainer") or {}
+    _check_plain(result)
+    trainer = {} if tree.get("trainer") is None else tree["trainer"]
+    if isinstance(trainer, Mapping) and "class_path" in trainer:
+        trainer = trainer["class_path"]
     if not isinstance(trainer, Mapping):
         raise ValueError(f"trainer: expected options of the Trainer, got {trainer!r}")
     hints = options(L.Trainer)
@@ -58,7 +69,17 @@ def checked(tree: Tree) -> Tree:
             f"trainer.default_root_dir: got {trainer['default_root_dir']!r}; runs lie below --run_root, use that"
         )
     result["trainer"] = {key: resolve(value, hints[key], f"trainer.{key}") for key, value in trainer.items()}
+    check_trainer(result["trainer"])
     return result
+
+
+def _check_plain(top: Tree) -> None:
+    seed = top.get("seed_everything", 0)
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed_everything: must be in 0 .. {2**32 - 1}, or true or false, got {seed}")
+    name = top.get("experiment")
+    if name is not None and (Path(name).is_absolute() or ".." in Path(name).parts or not name.strip("/. ")):
+        raise ValueError(f"experiment: expected the name of a folder below the runs, got {name!r}")
 
 
 def resolve(value: Any, hint: Any, at: str) -> Any:
@@ -71,6 +92,8 @@ def resolve(value: Any, hint: Any, at: str) -> Any:
         if inner is not None:
             return [resolve(item, inner, f"{at}[{i}]") for i, item in enumerate(value)]
     kinds = [member for member in members if _is_component(member)]
+    if kinds and (value is None or (value == "null" and str not in members)):
+        raise ValueError(f"{at}: expected {_type_name(hint)}, got null")
     if kinds and isinstance(value, Mapping):
         return _component(value, kinds, at)
     if kinds and isinstance(value, str) and (str not in members or value in _named(tuple(kinds))):
@@ -85,7 +108,9 @@ def resolve(value: Any, hint: Any, at: str) -> Any:
 
 def _component(spec: Mapping[str, Any], kinds: list[type], at: str) -> Tree:
     if "class_path" in spec:
-        cls, given = _class(str(spec["class_path"]), kinds, at), spec.get("init_args", {})
+        if not isinstance(spec["class_path"], str):
+            raise ValueError(f"{at}: class_path: expected the name of a class, got {spec['class_path']!r}")
+        cls, given = _class(spec["class_path"], kinds, at), spec.get("init_args", {})
     elif len(kinds) == 1 and not inspect.isabstract(kinds[0]):
         cls, given = kinds[0], spec
     else:
@@ -114,8 +139,10 @@ def _class(name: str, kinds: list[type], at: str) -> type:
             paths = ", ".join(f"{cls.__module__}.{name}" for cls in found)
             raise ValueError(f"{at}: several classes are named '{name}'; give the full path, one of {paths}")
         if not found:
-            raise ValueError(f"{at}: no class named '{name}' is loaded.{suggestion(name, _named(tuple(kinds)))}")
+            raise ValueError(f"{at}: {_what_else(name, expected)}.{suggestion(name, _named(tuple(kinds)))}")
         return found[0]
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError(f"{at}: {name!r} is no name of a class.{suggestion(name, _named(tuple(kinds)))}")
     module, _, last = name.rpartition(".")
     try:
         cls = getattr(importlib.import_module(module), last)
@@ -125,7 +152,23 @@ def _class(name: str, kinds: list[type], at: str) -> type:
         raise ValueError(f"{at}: module '{module}' has no class '{last}'") from error
     if not (isinstance(cls, type) and issubclass(cls, tuple(kinds))):
         raise ValueError(f"{at}: {name} is no {expected}.{suggestion(last, _named(tuple(kinds)))}")
+    if inspect.isabstract(cls):
+        raise ValueError(f"{at}: {_what_else(last, expected)}.{suggestion(last, _named(tuple(kinds)))}")
     return cls
+
+
+def _what_else(name: str, expected: str) -> str:
+    """What a name that is no class of the kind is instead."""
+    other = next((cls for cls in _below((Configurable, L.Callback)) if cls.__name__ == name), None)
+    if other is None:
+        return f"no class named '{name}' is loaded"
+    if inspect.isabstract(other):
+        return f"'{name}' is abstract, a base to write classes from"
+    bases = [base for base in other.__mro__[1:] if _is_component(base) and base not in (Configurable, L.Callback)]
+    kind = next((base for base in reversed(bases) if inspect.isabstract(base)), None)
+    return (
+        f"'{name}' is {'a component' if kind is None else f'of the kind {kind.__name__}'}, not of the kind {expected}"
+    )
 
 
 def options(cls: type) -> dict[str, Any]:
@@ -142,16 +185,22 @@ def options(cls: type) -> dict[str, Any]:
 def _named(kinds: tuple[type, ...]) -> dict[str, list[type]]:
     """Concrete classes of these kinds by bare name."""
     found: dict[str, list[type]] = {}
-    pending, seen = list(kinds), set[type]()
-    while pending:
-        cls = pending.pop()
-        if cls in seen:
-            continue
-        seen.add(cls)
-        pending += cls.__subclasses__()
+    for cls in _below(kinds):
         if not (inspect.isabstract(cls) or cls.__name__.startswith("_") or "<locals>" in cls.__qualname__):
             found.setdefault(cls.__name__, []).append(cls)
     return found
+
+
+def _below(kinds: Iterable[type]) -> list[type]:
+    """These classes and all that derive from them."""
+    found: dict[type, None] = {}
+    pending = list(kinds)
+    while pending:
+        cls = pending.pop()
+        if cls not in found:
+            found[cls] = None
+            pending += cls.__subclasses__()
+    return list(found)
 
 
 def _refuse_unknown(given: Iterable[str], known: Iterable[str], what: str, at: str, owner: str = "it") -> None:
@@ -166,12 +215,28 @@ def _leaf(value: Any, hint: Any, at: str) -> Any:
         return value
     try:
         converted = _parser(hint).parse_object({"value": value}).value
-    except argparse.ArgumentError as error:
-        raise ValueError(f"{at}: expected {_type_name(hint)}, got {value!r}") from error
+    except (argparse.ArgumentError, OverflowError) as error:
+        raise ValueError(f"{at}: expected {_type_name(hint)}, got {_shown(value)}") from error
+    for number in converted if isinstance(converted, (list, tuple)) else [converted]:
+        _refuse_extreme(number, at)
     plain = isinstance(converted, _PLAIN) or (
         isinstance(converted, (list, tuple)) and all(isinstance(item, _PLAIN) for item in converted)
     )
     return converted if plain else value
+
+
+def _refuse_extreme(number: object, at: str) -> None:
+    """No setting is infinite or larger than what a tensor can count."""
+    if isinstance(number, float) and not math.isfinite(number):
+        raise ValueError(f"{at}: must be a finite number, got {number}")
+    if isinstance(number, int) and not -(2**63) <= number < 2**63:
+        raise ValueError(f"{at}: must fit into 64 bits, got {_shown(number)}")
+
+
+def _shown(value: object) -> str:
+    """A value as it is told: not at any length."""
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 @cache
@@ -191,12 +256,20 @@ def _is_component(hint: Any) -> bool:
 
 
 def _type_name(hint: Any) -> str:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(_type_name(member) for member in typing.get_args(hint))
-    if typing.get_origin(hint) is typing.Literal:
-        return " or ".join(map(repr, typing.get_args(hint)))
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_type_name(member) for member in arguments)
+    if origin is typing.Literal:
+        # The Trainer's precision names some values as words and as numbers.
+        return " or ".join({str(value): repr(value) for value in arguments}.values())
+    if origin is list:
+        return f"a list of {_type_name(arguments[0])}"
+    if origin is tuple:
+        return f"[{', '.join('...' if member is Ellipsis else _type_name(member) for member in arguments)}]"
     if hint is type(None):
         return "null"
-    if isinstance(hint, type) and typing.get_origin(hint) is None:
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return " or ".join(hint.__members__)
+    if isinstance(hint, type) and origin is None:
         return hint.__name__
     return str(hint).replace("typing.", "")

@@ -5,6 +5,7 @@ Letters: B batch, P condition slots, D width.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -74,7 +75,7 @@ class ClassLabel(Conditioner):
         super().__init__()
         if num_slots < 0:
             raise ValueError(f"conditioner.num_slots: must be at least 0, got {num_slots}")
-        if init_std < 0:
+        if not 0 <= init_std < math.inf:
             raise ValueError(f"conditioner.init_std: must be at least 0, got {init_std}")
         if not 0 <= drop_probability <= 1:
             raise ValueError(f"conditioner.drop_probability: must be in [0, 1], got {drop_probability}")

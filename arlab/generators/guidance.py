@@ -38,6 +38,7 @@ class ConstantGuidance(Guidance):
     def __init__(self, *, guidance_scale: float = 1.0, until_token: int | None = None) -> None:
         if until_token is not None and until_token < 0:
             raise ValueError(f"guidance.until_token: must be at least 0 or null, got {until_token}")
+        _refuse_infinite("guidance_scale", guidance_scale)
         self.guidance_scale = guidance_scale
         self.until_token = until_token
 
@@ -63,6 +64,8 @@ class LinearGuidance(Guidance):
     """
 
     def __init__(self, *, start: float = 1.0, end: float = 2.5) -> None:
+        _refuse_infinite("start", start)
+        _refuse_infinite("end", end)
         self.start = start
         self.end = end
 
@@ -85,8 +88,9 @@ class PowerCosineGuidance(Guidance):
     """
 
     def __init__(self, *, guidance_scale: float = 4.0, power: float = 2.75) -> None:
-        if power < 0:
+        if not 0 <= power < math.inf:
             raise ValueError(f"guidance.power: must be at least 0, got {power}")
+        _refuse_infinite("guidance_scale", guidance_scale)
         self.guidance_scale = guidance_scale
         self.power = power
 
@@ -97,3 +101,8 @@ class PowerCosineGuidance(Guidance):
     @property
     def active(self) -> bool:
         return self.guidance_scale != 1.0
+
+
+def _refuse_infinite(key: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise ValueError(f"guidance.{key}: must be a finite number, got {value}")
