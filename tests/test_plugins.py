@@ -38,6 +38,7 @@ BACKWARDS = [*FIT, "--plugins", "plugins/backwards.py", "--model.ordering", "arl
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ARLAB_RUNS", raising=False)
+    monkeypatch.setenv("COLUMNS", "140")
     write_experiments(tmp_path)
     Path("plugins").mkdir()
     Path("plugins/backwards.py").write_text(ORDERING)

@@ -49,7 +49,8 @@ def concrete(base: type[Configurable]) -> list[Any]:
     found, ahead = [], [base]
     while ahead:
         ahead += (cls := ahead.pop()).__subclasses__()
-        if cls.__module__.startswith("arlab.") and not inspect.isabstract(cls):
+        named = cls.__module__.startswith("arlab.") and not cls.__module__.startswith("arlab.conformance")
+        if named and not inspect.isabstract(cls):
             found.append(cls)
     return sorted(found, key=lambda cls: cls.__name__)
 

@@ -96,7 +96,7 @@ def test_help_of_training_says_where_the_rest_is(name, capsys):
         (["sample", "runs/tiny/rastr"], "Did you mean runs/tiny/raster"),
         (["sample", RUN, "--guidence_scale", "2"], "Did you mean '--guidance_scale'?"),
         (["sample", RUN, "--num_images", "many"], "--num_images: invalid int value: 'many'"),
-        (["sample", RUN, "--num_images", "0"], "num_images: must be at least 1, got 0"),
+        (["sample", RUN, "--num_images", "0"], "num_images: must be at least 1 and at most 1000000, got 0"),
         (["sample", RUN, "--classes", "3"], "classes: no class '3'; there are: 0 Shoe, 1 ankle boot, 2 bag"),
         (["sample", RUN, "--top_p", "0"], "top_p: must be in (0, 1], got 0.0"),
         (["sample", RUN, "--device", "tpu"], "device: 'tpu' is not available here"),
