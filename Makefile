@@ -1,10 +1,10 @@
 # The verbs of this repository. PYTHON may name another interpreter: make test PYTHON=.venv/bin/python
 PYTHON ?= python
 
-.PHONY: help check format test slow parity bench figures demo
+.PHONY: help check format test slow parity bench figures bad_runs demo
 
 help: ## list the verbs
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 check: ## lint, format, types, spelling
 	$(PYTHON) -m ruff check .
@@ -31,6 +31,9 @@ bench: ## training overhead and cached sampling, as ratios in one run
 
 figures: ## agreement, FID@1000, precision and recall of a generator run: make figures RUN=runs/fashion/raster
 	$(PYTHON) -m tests.benchmarks.generation_figures $(RUN)
+
+bad_runs: ## train what docs/reading-a-run.md shows, its figures and plots (up to an hour on 2 cores)
+	$(PYTHON) -m tests.benchmarks.bad_runs
 
 demo: ## the main job: tokenizer, generator, samples (up to 10 minutes on 2 cores)
 	$(PYTHON) -m arlab fit --config experiments/fashion/raster.yaml

@@ -20,5 +20,6 @@ def quiet() -> None:
         ".*GPU available but not used.*",
         ".*`tensorboardX` has been removed.*",
         ".*Found .* module.* in eval mode at the start of training.*",
+        ".*You requested to overfit but enabled .* dataloader shuffling.*",
     ):
         warnings.filterwarnings("ignore", message=message)
