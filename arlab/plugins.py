@@ -34,6 +34,7 @@ class Plugin:
 
 
 _LOADED: dict[str, Plugin] = {}
+_RESTORED: set[str] = set()
 
 
 def load(file: str | Path, sha256: str | None = None) -> Plugin:
@@ -86,7 +87,7 @@ def _execute(plugin: Plugin, content: bytes) -> None:
     try:
         # What was hashed is what is executed, whatever happens to the file meanwhile.
         exec(compile(content, plugin.path, "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[plugin.module]
         line = _line(error, plugin.path)
         raise ValueError(f"plugins: {plugin.path}{line}: {type(error).__name__}: {error}") from error
@@ -128,15 +129,22 @@ def record(*specs: object) -> list[dict[str, str]]:
 def restore(records: Sequence[Mapping[str, Any]]) -> None:
     """Execute the plugins a checkpoint was made with, each only if its file is still what it was.
 
-    A plugin that is loaded already, because the user named it, is taken as it is.
+    A plugin that the user has named is taken as it is.
 
     Raises:
-        ValueError: a file is missing or has changed; it has not been executed then.
+        ValueError: a file is missing or has changed (it has not been executed then), or another model of this process
+            was made with another plugin of the same name.
     """
     for entry in records:
         path = Path(str(entry["path"]))
-        if str(entry["module"]) in _LOADED:
-            continue
-        if not path.is_file():
-            raise ValueError(f"made with the plugin {path}, which is not there; name it: --plugins FILE")
-        load(path, str(entry["sha256"]))
+        module, loaded = str(entry["module"]), _LOADED.get(str(entry["module"]))
+        if loaded is None:
+            if not path.is_file():
+                raise ValueError(f"made with the plugin {path}, which is not there; name it: --plugins FILE")
+            load(path, str(entry["sha256"]))
+            _RESTORED.add(module)
+        elif module in _RESTORED and loaded.sha256 != entry["sha256"]:
+            raise ValueError(
+                f"made with the plugin {path} (sha256 {str(entry['sha256'])[:8]}), but an earlier model brought "
+                f"another of this name, {loaded.path} (sha256 {loaded.sha256[:8]}); load them in processes of their own"
+            )

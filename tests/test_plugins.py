@@ -50,6 +50,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def forget() -> None:
     """As a new process would begin."""
     plugins._LOADED.clear()
+    plugins._RESTORED.clear()
     for name in [name for name in sys.modules if name.split(".")[0] == plugins.PACKAGE]:
         del sys.modules[name]
 
@@ -132,6 +133,7 @@ def test_a_plugin_that_is_gone_is_named(capsys: pytest.CaptureFixture[str]) -> N
         ),
         ("broken.py", "x = 1\ny = (\n", "plugins: broken.py, line 2: SyntaxError: '(' was never closed"),
         ("failing.py", "x = 1\n\n1 / 0\n", "plugins: failing.py, line 3: ZeroDivisionError: division by zero"),
+        ("leaving.py", "raise SystemExit(7)\n", "plugins: leaving.py, line 1: SystemExit: 7"),
         ("lacking.py", "import no_such_thing\n", "plugins: lacking.py, line 1: ModuleNotFoundError: No module named"),
     ],
     ids=lambda value: str(value) if str(value).endswith(".py") else "",
@@ -154,6 +156,21 @@ def test_two_files_of_one_name_are_refused() -> None:
     Path("backwards.py").write_text("")
     with pytest.raises(ValueError, match="another file of this name is loaded already"):
         plugins.load("backwards.py")
+
+
+def test_models_made_with_plugins_of_one_name_do_not_mix() -> None:
+    runs = []
+    for number, folder in enumerate(("one", "other")):
+        Path(folder).mkdir()
+        Path(folder, "same.py").write_text(ORDERING + f"# {number}\n")
+        named = ["--plugins", f"{folder}/same.py", "--model.ordering", "arlab_plugins.same.Backwards"]
+        assert main([*FIT, *named, "--run_root", folder]) == 0
+        runs.append(f"{folder}/tiny/raster")
+        forget()
+    arlab.load(runs[0])
+    arlab.load(runs[0])
+    with pytest.raises(ValueError, match="but an earlier model brought another of this name"):
+        arlab.load(runs[1])
 
 
 def test_it_is_listed_and_described(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import lightning as L
@@ -21,6 +22,7 @@ from arlab.heads.discrete import DiscreteHead
 from arlab.orderings.raster import Raster
 from arlab.runs import checkpoint as saving
 from arlab.runs.export import export
+from arlab.runs.folder import RunFolder
 from arlab.runs.resolve import load_model, resolve
 from arlab.tokenizers.pixel import PixelTokenizer
 from arlab.tokenizers.tokenizer import Tokenizer
@@ -316,3 +318,21 @@ def test_a_tokenizer_encodes_and_decodes_but_is_not_sampled(trained):
         tokenizer.sample()
     with pytest.raises(ValueError, match="expected a Generator or a Tokenizer"):
         Trained(L.LightningModule())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_lock_does_not_outlive_its_process_in_a_loaders(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    told, tells = os.pipe()
+    with folder.locked():
+        child = os.fork()
+        if child == 0:
+            os.write(tells, b"here")
+            signal.pause()
+        os.read(told, 4)
+    try:
+        with folder.locked():
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

@@ -76,7 +76,7 @@ class Experiment:
         # Classes replaced inside the tokenizer's own files are told when it is fitted itself.
         tree = read(path, [])
         if not _names_class(tree.get("data")):
-            tree = overlay({"data": self.tree["data"]}, tree, [])
+            tree = overlay({"data": _copied(self.tree["data"])}, tree, [])
         for own in ({"trainer": where}, self.tree.get("tokenizer") or {}):
             tree = overlay(tree, own, [])
         try:
@@ -128,11 +128,12 @@ class Experiment:
         Raises:
             ValueError: model and data contradict each other.
         """
-        tree = {**self.tree, "model": _copied(self.tree["model"]), "experiment": self.name}
+        # Parsing changes what it is given.
+        tree = {**_copied(self.tree), "experiment": self.name}
         if tokenizer is not None:
             tree["model"]["init_args"]["tokenizer"] = tokenizer
             tree.pop("tokenizer", None)
-        data = from_spec(tree["data"], ImageData)
+        data = from_spec(_copied(self.tree["data"]), ImageData)
         _wire(tree["model"], data, "model")
         runs = self.root / self.name
         return Prepared(self.part, self.title, runs, data, ArlabCLI(tree), tokenizer_key, start)

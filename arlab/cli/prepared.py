@@ -79,10 +79,10 @@ class Prepared:
     @cached_property
     def checkpoint(self) -> Path | None:
         """What to load now: where this run stopped, else the checkpoint it starts from; None for a fresh start."""
-        own = self.folder.last
+        own = next((path for path in (self.folder.last, self.folder.best) if path.is_file()), self.start)
         if self.start is None and self.named_start not in (None, "last"):
             own = _checkpoint(Path(str(self.named_start)))
-        return own if own.is_file() else self.start
+        return own
 
     def changes(self, model: Module) -> list[str]:
         """In what the configuration differs from the one that the checkpoint of another run was made with."""
@@ -130,7 +130,7 @@ class Prepared:
             settings["data"] = {**settings["data"], "init_args": {**options, "content": files}}
         if config.get("best"):
             settings["best"] = config["best"]
-        used = {plugin.module: plugin.sha256 for plugin in plugins.used(config["model"], config["data"])}
+        used = {plugin.module: plugin.sha256[:8] for plugin in plugins.used(config["model"], config["data"])}
         return {**settings, "plugins": used} if used else settings
 
     @cached_property
@@ -165,11 +165,14 @@ def content(path: Path) -> str:
 
 
 def _checkpoint(named: Path) -> Path:
-    """A checkpoint to train on from: the file itself, or the last of a run."""
-    path = RunFolder(named).last if named.is_dir() else named
-    if not path.is_file():
-        raise ValueError(f"ckpt_path: no such checkpoint: {named}")
-    return path
+    """A checkpoint to train on from: the file itself, or the last of a run or of an experiment's newest run."""
+    if named.is_file():
+        return named
+    own = RunFolder(named).last
+    saved = [own] if own.is_file() else list(named.glob("*/checkpoints/last.ckpt"))
+    if not saved:
+        raise ValueError(f"ckpt_path: no checkpoint, run or experiment to go on from: {named}")
+    return max(saved, key=lambda path: path.stat().st_mtime)
 
 
 def _recorded(run: RunFolder) -> dict[str, Any] | None:

@@ -20,6 +20,8 @@ def quiet() -> None:
         ".*GPU available but not used.*",
         ".*`tensorboardX` has been removed.*",
         ".*Found .* module.* in eval mode at the start of training.*",
+        ".*callbacks used to create the checkpoint need to be provided.*",
+        ".*checkpoint was not created with WeightAveraging.*",
         ".*You requested to overfit but enabled .* dataloader shuffling.*",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
@@ -40,22 +41,22 @@ def fit(request: Request) -> int:
         return _try_out(last, console)
     experiments = _stages(last)
     if last.tree.get("tokenizer") and len(experiments) == 1:
-        say(console, "tokenizer: not used, for no experiment makes this model's tokenizer")
+        say(console, "tokenizer: its options are not used, since this model's tokenizer comes from no experiment")
     named = request.tree.get("ckpt_path")
     done: list[tuple[RunFolder, dict[str, object]]] = []
     for number, experiment in enumerate(experiments, start=1):
-        run = experiment.prepare(done[-1][0] if done else None, named if experiment is last else None)
-        run.refuse_changed_defaults()
+        with _told_of(experiment, last):
+            run = experiment.prepare(done[-1][0] if done else None, named if experiment is last else None)
+            run.refuse_changed_defaults()
         if run.folder.finished:
-            if experiment is last and named is not None and run.start is None:
-                raise ValueError(f"ckpt_path: {run.folder.path} is finished; leave ckpt_path out to see its figures")
             verb = "finished already" if experiment is last else "reusing"
             say(console, f"{experiment.part}: {verb}: {run.folder.path}")
         else:
             if experiment is not last:
                 _refuse_early(last)
             count = f"stage {number} of {len(experiments)}: " if len(experiments) > 1 else ""
-            train(run, f"{count}{experiment.part} {experiment.title}", console)
+            with _told_of(experiment, last):
+                train(run, f"{count}{experiment.part} {experiment.title}", console)
         # Of several processes only the first writes the summary, and only it needs it.
         done.append((run.folder, {} if console.quiet else run.folder.read_summary()))
     if not console.quiet:
@@ -117,7 +118,10 @@ def _refuse_start(run: Prepared, model: Module) -> None:
     """
     if run.checkpoint is None:
         return
-    held = read(run.checkpoint)
+    try:
+        held = read(run.checkpoint)
+    except ValueError as error:
+        raise ValueError(f"ckpt_path: {error}") from error
     try:
         refuse_unfit(held, model)
     except ValueError as error:
@@ -178,6 +182,17 @@ def _refuse_early(generator: Experiment) -> None:
     run.cli.build_model().configure_callbacks()
     with tempfile.TemporaryDirectory() as scratch:
         run.cli.build_trainer(Path(scratch), [])
+
+
+@contextlib.contextmanager
+def _told_of(experiment: Experiment, last: Experiment) -> Iterator[None]:
+    """What goes wrong in the experiment of a tokenizer is told as such, for it has settings of its own."""
+    try:
+        yield
+    except ValueError as error:
+        if experiment is last:
+            raise
+        raise ValueError(f"{experiment.title} (--tokenizer.KEY VALUE adjusts it): {error}") from error
 
 
 def _refuse_endless(run: Prepared) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -95,6 +96,7 @@ class LoadedData(ImageData):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             generator=torch.Generator().manual_seed(self.seed),
+            worker_init_fn=_outlast_sigterm,
         )
 
     def _rank(self) -> tuple[int, int]:
@@ -107,3 +109,8 @@ class LoadedData(ImageData):
         progress = self.trainer.fit_loop.epoch_loop.batch_progress.total
         assert isinstance(progress, ProcessedTracker)
         return progress.processed
+
+
+def _outlast_sigterm(worker: int) -> None:
+    """A signal to the whole process group must not take the workers from a run that wants to save first."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

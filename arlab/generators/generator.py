@@ -220,6 +220,15 @@ class Generator(Module):
         super().on_save_checkpoint(checkpoint)
         checkpoint[KEY]["tokenizer"] = {"state_dict": self.tokenizer.module.state_dict()}
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Train on from the raw weights, not from their average, where this run keeps no average."""
+        if self._trainer is None or "current_model_state" not in checkpoint:
+            return
+        # Lightning gives a Trainer this attribute from outside of its class.
+        callbacks: list[Callback] = vars(self._trainer)["callbacks"]
+        if not any(isinstance(callback, WeightAveraging) for callback in callbacks):
+            checkpoint["state_dict"] = checkpoint["current_model_state"]
+
     def adopt(self, checkpoint: Mapping[str, Any]) -> None:
         """Give the frozen tokenizer the weights that lie beside the generator's."""
         self.tokenizer.module.load_state_dict(checkpoint[KEY]["tokenizer"]["state_dict"])

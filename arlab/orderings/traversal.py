@@ -43,6 +43,7 @@ class Traversal(Ordering):
 
     def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Generator[Step, Drawn | None, None]:
         groups = self._groups(layout)
+        self._refuse_no_partition(groups, layout)
         parallel = self._parallel(layout)
         known = 0
         for number, group in enumerate(groups):
@@ -66,6 +67,14 @@ class Traversal(Ordering):
         if len(layout.shapes) != 1:
             raise ValueError(f"ordering: {type(self).__name__} walks a single grid, the tokenizer has {layout.shapes}")
         return self.groups(layout.shapes[0])
+
+    def _refuse_no_partition(self, groups: list[Tensor], layout: Layout) -> None:
+        named = torch.cat([torch.empty(0, dtype=torch.int64), *groups]).sort().values
+        if not (len(named) == layout.num_tokens and torch.equal(named, torch.arange(layout.num_tokens))):
+            raise ValueError(
+                f"ordering: {type(self).__name__}.groups must name each of the {layout.num_tokens} cells of the grid "
+                f"{layout.shapes[0]} once, got {named.tolist()[:20]}"
+            )
 
     def _parallel(self, layout: Layout) -> bool:
         return any(len(group) > 1 for group in self._groups(layout))

@@ -8,11 +8,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from arlab.runs.files import LEFTOVERS, remove, write_text
 
 RUNS = "runs"
+_HELD: list[TextIO] = []
 
 
 def runs_root(named: str | None = None) -> Path:
@@ -80,8 +81,15 @@ class RunFolder:
         return self.path.resolve() in path.resolve().parents
 
     def read_summary(self) -> dict[str, Any]:
-        """The figures of a finished run."""
-        summary: dict[str, Any] = json.loads(self.summary.read_text(encoding="utf-8"))
+        """The figures of a finished run.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        try:
+            summary: dict[str, Any] = json.loads(self.summary.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{self.summary}: not readable; delete it and run the same command again") from error
         return summary
 
     def write_summary(self, summary: dict[str, Any]) -> None:
@@ -111,4 +119,18 @@ class RunFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise ValueError(f"{self.path}: another process is training this run") from error
-            yield
+            _HELD.append(lock)
+            try:
+                yield
+            finally:
+                _HELD.remove(lock)
+
+
+def _let_go() -> None:
+    # Loader processes, which live on for seconds when this one is killed, must not hold its locks.
+    while _HELD:
+        _HELD.pop().close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)

@@ -204,10 +204,8 @@ def test_a_run_may_start_from_the_checkpoint_of_another(capsys: pytest.CaptureFi
     short = [*FIT, *FAST, "--trainer.max_steps", "2"]
     assert main(short) == 0
     first = only_run()
-    assert main([*short, "--ckpt_path", "last"]) == 2
-    assert capsys.readouterr().err == (
-        f"arlab: error: ckpt_path: {first} is finished; leave ckpt_path out to see its figures\n"
-    )
+    assert main([*short, "--ckpt_path", "last"]) == 0
+    assert f"finished already: {first}" in capsys.readouterr().out
     longer = [*FIT, *FAST, "--trainer.max_steps", "4"]
     assert main([*longer, "--ckpt_path", str(first / "checkpoints/last.ckpt")]) == 0
     assert f"going on from {first}" in capsys.readouterr().out

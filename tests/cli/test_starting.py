@@ -140,7 +140,13 @@ def test_what_cannot_be_started_from_is_refused(capsys: pytest.CaptureFixture[st
     path = f"{first}/checkpoints/last.ckpt"
     assert capsys.readouterr().err == f"arlab: error: ckpt_path: {path} is at step 4 already; trainer.max_steps is 3\n"
     assert main([*FIT, "--ckpt_path", "experiments"]) == 2
-    assert capsys.readouterr().err == "arlab: error: ckpt_path: no such checkpoint: experiments\n"
+    assert capsys.readouterr().err == (
+        "arlab: error: ckpt_path: no checkpoint, run or experiment to go on from: experiments\n"
+    )
+    assert main([*FIT, "--ckpt_path", "experiments/tiny/raster.yaml"]) == 2
+    assert capsys.readouterr().err == (
+        "arlab: error: ckpt_path: experiments/tiny/raster.yaml: not a readable checkpoint (cut off or damaged?)\n"
+    )
     assert runs() == {first}
 
 
@@ -179,7 +185,7 @@ def test_the_tokenizer_is_adjusted_from_the_generators_configuration(capsys: pyt
         "Did you mean 'quantizer'?"
     )
     assert main([*FIT, *words]) == 0
-    assert "tokenizer: not used, for no experiment makes this model's tokenizer" in capsys.readouterr().out
+    assert "tokenizer: its options are not used, since this model's tokenizer comes" in capsys.readouterr().out
 
 
 def test_a_tokenizer_without_data_of_its_own_takes_the_generators() -> None:
@@ -193,3 +199,49 @@ def test_a_tokenizer_without_data_of_its_own_takes_the_generators() -> None:
     data = yaml.safe_load((vq / "config.yaml").read_text())["data"]
     assert data["class_path"] == "arlab.data.digits.Digits"
     assert (data["init_args"]["validation_size"], data["init_args"]["batch_size"]) == (111, 100)
+
+
+def test_transforms_reach_both_stages_and_evaluation() -> None:
+    path = Path("experiments/tiny/tokenizers/vq.yaml")
+    tree = yaml.safe_load(path.read_text())
+    del tree["data"]
+    path.write_text(yaml.safe_dump(tree))
+    words = [*FIT[1:3], "--trainer.callbacks", "[]", "--data.transforms", "[RandomFlip]"]
+    assert main(["fit", *words]) == 0
+    assert main(["validate", *words]) == 0
+    for run in Path("runs/tiny").glob("**/config.yaml"):
+        (transform,) = yaml.safe_load(run.read_text())["data"]["init_args"]["transforms"]
+        assert transform["class_path"] == "arlab.data.transforms.RandomFlip"
+
+
+def test_what_is_wrong_in_the_tokenizers_experiment_is_told_as_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--tokenizer.data.batch_size", "5000"]
+    assert main(["fit", "--config", "experiments/tiny/raster.yaml", *words]) == 2
+    assert capsys.readouterr().err == (
+        "arlab: error: experiments/tiny/tokenizers/vq.yaml (--tokenizer.KEY VALUE adjusts it): "
+        "data.batch_size: 5000 on 1 process needs more than the 1300 training images there are\n"
+    )
+
+
+def test_an_average_is_left_behind_where_none_is_asked_for() -> None:
+    assert stopped(5) == 130
+    (first,) = runs()
+    raw, averaged = held(first)["current_model_state"], held(first)["state_dict"]
+    known = runs()
+    still = ["--model.ema_decay", "0", RATE, "1e-30", "--trainer.max_steps", "7"]
+    assert main([*FIT, "--ckpt_path", str(first.parent), *still]) == 0
+    (second,) = runs() - known
+    state = held(second)["state_dict"]
+    assert all(torch.equal(state[name], raw[name]) for name in raw)  # type: ignore[index, attr-defined]
+    assert not all(torch.equal(state[name], averaged[name]) for name in raw)  # type: ignore[index, attr-defined]
+
+
+def test_without_its_last_checkpoint_a_run_goes_on_from_its_best(capsys: pytest.CaptureFixture[str]) -> None:
+    assert stopped(9) == 130
+    (run,) = runs()
+    (run / "checkpoints/last.ckpt").unlink()
+    assert main(FIT) == 0
+    assert f"going on from {run}/checkpoints/best.ckpt" in capsys.readouterr().out
+    (run / "summary.json").write_text("{")
+    assert main(FIT) == 2
+    assert f"{run}/summary.json: not readable; delete it and run the same command again" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from itertools import chain
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from arlab.data.data import Batch
 from arlab.data.digits import Digits
@@ -159,3 +162,15 @@ def test_ranks_evaluate_every_image_once() -> None:
 def test_too_few_images_for_a_batch_are_refused() -> None:
     with pytest.raises(ValueError, match=r"data.batch_size: 8 on 2 processes"):
         TrainingStream(numbered(15), batch_size=8, seed=0, world_size=2)
+
+
+def test_a_loader_process_outlasts_a_signal_to_the_group() -> None:
+    batches = iter(Digits(num_workers=1).train_dataloader())
+    assert isinstance(batches, _MultiProcessingDataLoaderIter)
+    next(batches)
+    (worker,) = batches._workers
+    os.kill(worker.pid, signal.SIGTERM)
+    for _ in range(5):
+        next(batches)
+    assert worker.is_alive()
+    batches._shutdown_workers()

@@ -43,8 +43,9 @@ def split(names: Sequence[str], labels: Sequence[int], validation: float, test: 
     wanted = {"training": True, "validation": validation > 0, "testing": test > 0}
     if (test > 0 and not sum(tests.values())) or (validation > 0 and not sum(validations.values())):
         parts_wanted = [name for name, is_wanted in wanted.items() if is_wanted]
+        images = "1 image is" if len(names) == 1 else f"{len(names)} images are"
         raise ValueError(
-            f"{key}: {len(names)} images are too few for {' and '.join(parts_wanted)}: "
+            f"{key}: {images} too few for {' and '.join(parts_wanted)}: "
             f"a class with at least {len(parts_wanted)} images is needed"
         )
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
@@ -62,7 +63,7 @@ def check_fraction(key: str, value: float) -> None:
         ValueError: it is not.
     """
     if not 0 < value < 1:
-        raise ValueError(f"data.{key}: must lie between 0 and 1, got {value}")
+        raise ValueError(f"data.{key}: must lie between 0 and 1, both left out, got {value}")
 
 
 def _shares(counts: dict[int, int], spare: dict[int, int], fraction: float) -> dict[int, int]:
