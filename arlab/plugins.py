@@ -106,14 +106,17 @@ def _line(error: BaseException, path: str) -> str:
 
 
 def used(*specs: object) -> list[Plugin]:
-    """The plugins that the classes in these specs come from, in order of their modules."""
-    return [_LOADED[name] for name in sorted({module for spec in specs for module in _modules(spec)} & _LOADED.keys())]
+    """The plugins that the classes in these specs, and those they derive from, come from, in order of their names."""
+    named = {module for spec in specs for module in _modules(spec)}
+    return [_LOADED[name] for name in sorted(named & _LOADED.keys())]
 
 
 def _modules(spec: object) -> Iterator[str]:
     if isinstance(spec, Mapping):
         if isinstance(spec.get("class_path"), str):
-            yield spec["class_path"].rpartition(".")[0]
+            module, _, name = spec["class_path"].rpartition(".")
+            cls = getattr(sys.modules.get(module), name, None)
+            yield from (base.__module__ for base in cls.__mro__) if isinstance(cls, type) else (module,)
         for value in spec.values():
             yield from _modules(value)
     elif isinstance(spec, (list, tuple)):
@@ -136,6 +139,8 @@ def restore(records: Sequence[Mapping[str, Any]]) -> None:
             was made with another plugin of the same name.
     """
     for entry in records:
+        if not (isinstance(entry, Mapping) and {"module", "path", "sha256"} <= entry.keys()):
+            raise ValueError("its record of plugins is not as arlab writes it")
         path = Path(str(entry["path"]))
         module, loaded = str(entry["module"]), _LOADED.get(str(entry["module"]))
         if loaded is None:

@@ -1,6 +1,6 @@
 """A run written by arlab 0.1.0 in format 1, before any change since, still loads, samples the same and goes on.
 
-``tests/data/frozen`` holds it: a tokenizer, and a generator that was stopped at step 8 of 12 (see expected.json).
+``tests/frozen`` holds it: a tokenizer, and a generator that was stopped at step 8 of 12 (see expected.json).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from arlab.cli.training import main
 from arlab.runs import checkpoint
 from tests.cli.tiny_experiments import write_experiments
 
-FROZEN = Path(__file__).parent / "data/frozen"
+FROZEN = Path(__file__).parent / "frozen"
 EXPECTED = json.loads((FROZEN / "expected.json").read_text())
 RASTER = Path("runs/tiny/raster/d91f5ee6")
 

@@ -41,7 +41,7 @@ class FiniteLoss(L.Callback):
         now = (loss.detach(), self._batch, trainer.global_step)
         due, self._waiting = (now, None) if loss.device.type == "cpu" else (self._waiting, now)
         if due is not None:
-            _refuse_nonfinite_loss(*due, trainer, pl_module)
+            _refuse_nonfinite_loss(*due, trainer, pl_module, updated=due is not now)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._settle(trainer, pl_module)
@@ -52,7 +52,7 @@ class FiniteLoss(L.Callback):
     def _settle(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         due, self._waiting = self._waiting, None
         if due is not None:
-            _refuse_nonfinite_loss(*due, trainer, pl_module)
+            _refuse_nonfinite_loss(*due, trainer, pl_module, updated=True)
 
 
 def refuse_nonfinite_weights(module: nn.Module, step: int) -> None:
@@ -81,18 +81,24 @@ _ADVICE = "usual causes: a learning rate too high, no warm-up, no trainer.gradie
 
 
 def _refuse_nonfinite_loss(
-    loss: Tensor, batch: Batch | None, step: int, trainer: L.Trainer, pl_module: L.LightningModule
+    loss: Tensor,
+    batch: Batch | None,
+    step: int,
+    trainer: L.Trainer,
+    pl_module: L.LightningModule,
+    *,
+    updated: bool,
 ) -> None:
     value = float(loss)
     if -float("inf") < value < float("inf"):
         return
-    saved = "" if batch is None else f"; the batch is in {_save(batch, Path(trainer.default_root_dir), step)}"
-    found, causes = _diagnosis(batch, trainer, pl_module)
+    saved = "" if batch is None else f"; the batch is in {_save(batch, trainer, step)}"
+    found, causes = _diagnosis(batch, trainer, pl_module, updated)
     raise ValueError(f"train/loss is {value} at step {step}: {found}{saved}; {causes}")
 
 
-def _diagnosis(batch: Batch | None, trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[str, str]:
-    """What was found, and what it usually comes from."""
+def _diagnosis(batch: Batch | None, trainer: L.Trainer, pl_module: L.LightningModule, updated: bool) -> tuple[str, str]:
+    """What was found, and what it usually comes from; weights tell nothing once the loss has ``updated`` them."""
     if batch is not None:
         wrong = (~batch.image.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
         if wrong:
@@ -110,14 +116,17 @@ def _diagnosis(batch: Batch | None, trainer: L.Trainer, pl_module: L.LightningMo
     if "16" in str(trainer.precision):
         causes.append(f"too narrow a precision ({trainer.precision}; try trainer.precision 32-true)")
     advice = f"usual causes: {'; '.join(causes) or 'a loss that divides by zero or takes the logarithm of 0'}"
+    if updated:
+        return "images are finite", advice
     if bad:
         return f"an earlier update has left weights that are not finite ({_few(bad)})", advice
     return "images and weights are finite, so it arose inside the model", advice
 
 
-def _save(batch: Batch, folder: Path, step: int) -> Path:
-    """Write a batch for later; of several processes the first that writes a step's wins."""
-    path = folder / "nonfinite" / f"step-{step:06d}.safetensors"
+def _save(batch: Batch, trainer: L.Trainer, step: int) -> Path:
+    """Write a batch for later, under a name of its own in each process."""
+    rank = f"-rank-{trainer.global_rank}" if trainer.world_size > 1 else ""
+    path = Path(trainer.default_root_dir) / "nonfinite" / f"step-{step:06d}{rank}.safetensors"
     with written_whole(path) as draft:
         save_file({name: value.detach().cpu().contiguous() for name, value in batch._asdict().items()}, draft)
     if batch.image.shape[1] in (1, 3):

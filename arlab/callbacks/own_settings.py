@@ -25,7 +25,7 @@ class OwnSettings(L.Callback):
             [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
             for optimizer in trainer.optimizers
         ]
-        self._rates = [[float(rate) for rate in config.scheduler.base_lrs] for config in trainer.lr_scheduler_configs]
+        self._rates = [_base_rates(config.scheduler) for config in trainer.lr_scheduler_configs]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         scheduled = {id(config.scheduler.optimizer) for config in trainer.lr_scheduler_configs}
@@ -35,7 +35,8 @@ class OwnSettings(L.Callback):
                     {key: value for key, value in own.items() if key != "lr" or id(optimizer) not in scheduled}
                 )
         for config, rates in zip(trainer.lr_scheduler_configs, self._rates, strict=True):
-            _reschedule(config.scheduler, rates)
+            if rates:
+                _reschedule(config.scheduler, rates)
 
 
 def _reschedule(schedule: LRScheduler, rates: list[float]) -> None:
@@ -50,3 +51,8 @@ def _reschedule(schedule: LRScheduler, rates: list[float]) -> None:
     schedule._last_lr = current
     for group, rate in zip(schedule.optimizer.param_groups, current, strict=True):
         group["lr"] = rate
+
+
+def _base_rates(schedule: object) -> list[float]:
+    """The peaks of a schedule; none of one that has no such thing, which goes on as it was saved."""
+    return [float(rate) for rate in getattr(schedule, "base_lrs", ())]

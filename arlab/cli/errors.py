@@ -21,7 +21,8 @@ _OUT_OF_MEMORY = re.compile(
     r"out of memory|DefaultCPUAllocator|not enough memory|Storage size calculation overflowed|bad_alloc"
 )
 _ASKED = re.compile(r"[Tt]ried to allocate ([\d.]+ \w+)")
-_WORKER = re.compile(r"Caught (ValueError|OSError|FileNotFoundError|PermissionError) in DataLoader worker process")
+_WORKER = re.compile(r"Caught (\w+) in DataLoader worker process")
+_REBUILT = ("ValueError", "OSError", "FileNotFoundError", "PermissionError")
 
 
 def guarded(function: Callable[[], int], *, debug: bool = False) -> int:
@@ -74,21 +75,22 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 def _told(error: Exception) -> str | None:
     """The one line for an error a user can cause; None for others."""
     if isinstance(error, _EXPECTED):
-        return _of_worker(str(error)) or _one_line(error)
+        return _of_worker(error) or _one_line(error)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))):
         asked = _ASKED.search(str(error))
         size = f" ({asked[1]} asked for at once)" if asked else ""
         return f"not enough memory{size}; make the batch (data.batch_size) or the model (its widths and depths) smaller"
-    return _of_worker(str(error)) if isinstance(error, RuntimeError) else None
+    return _of_worker(error) if isinstance(error, RuntimeError) else None
 
 
-def _of_worker(text: str) -> str | None:
+def _of_worker(error: Exception) -> str | None:
     """What an expected error in a data loader's worker said, out of the traceback that PyTorch makes of it."""
-    found = _WORKER.match(text)
-    if found is None:
+    found = _WORKER.match(str(error))
+    # One that PyTorch cannot build anew arrives as a RuntimeError.
+    if found is None or not (isinstance(error, _EXPECTED) or found[1] in _REBUILT):
         return None
-    lines = [line for line in text.splitlines() if line.startswith(f"{found[1]}: ")]
-    return " ".join(lines[-1].removeprefix(f"{found[1]}: ").split()) if lines else None
+    said = re.split(rf"^(?:\w+\.)*{found[1]}: ", str(error), flags=re.MULTILINE)
+    return " ".join(said[-1].split()) if len(said) > 1 else None
 
 
 def _one_line(error: BaseException) -> str:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from arlab import plugins
 from arlab.cli.arguments import Request
 from arlab.cli.config import Tree, experiment_name, find, overlay, read
 from arlab.cli.errors import suggestion
 from arlab.cli.lightning_cli import ArlabCLI
-from arlab.cli.prepared import Prepared, content
-from arlab.cli.schema import checked
+from arlab.cli.prepared import Prepared
+from arlab.cli.schema import checked, named
+from arlab.cli.start import content_of
 from arlab.configurable import from_spec, to_plain
 from arlab.data.data import ImageData
 from arlab.data.facts import DataFacts
@@ -66,32 +67,33 @@ class Experiment:
         Raises:
             ValueError: there is no such file, or it makes something else, or says something it may not.
         """
-        named = self.tokenizer
-        if named is None or Path(named).suffix not in (".yaml", ".yml"):
+        file = self.tokenizer
+        if file is None or Path(file).suffix not in (".yaml", ".yml"):
             return None
-        path = find(named, self.folders)
+        path = find(file, self.folders)
         if path is None:
-            raise ValueError(f"model.tokenizer: no such experiment: {named}")
+            raise ValueError(f"model.tokenizer: no such experiment: {file}")
         where = {key: value for key, value in self.tree["trainer"].items() if key in _WHERE}
         # Classes replaced inside the tokenizer's own files are told when it is fitted itself.
         tree = read(path, [])
         if not _names_class(tree.get("data")):
-            tree = overlay({"data": _copied(self.tree["data"])}, tree, [])
+            tree = overlay({"data": copy.deepcopy(self.tree["data"])}, tree, [])
         for own in ({"trainer": where}, self.tree.get("tokenizer") or {}):
             tree = overlay(tree, own, [])
         try:
+            _load_plugins(tree, (path.parent, *self.folders))
             tree = checked(tree)
         except ValueError as error:
-            raise ValueError(f"{named}: {error}") from error
+            raise ValueError(f"{file}: {error}") from error
         made = Experiment(
             name=str(tree.get("experiment") or experiment_name([path])),
-            title=named,
+            title=file,
             tree=_without_paths(tree),
             root=self.root,
             folders=(path.parent, *self.folders),
         )
         if made.part != "tokenizer":
-            raise ValueError(f"model.tokenizer: {named} makes a {made.part}, not a tokenizer")
+            raise ValueError(f"model.tokenizer: {file} makes a {made.part}, not a tokenizer")
         return made
 
     def with_untrained_tokenizer(self) -> Experiment:
@@ -99,7 +101,7 @@ class Experiment:
         made = self.tokenizer_experiment()
         if made is None:
             return self
-        model = _copied(self.tree["model"])
+        model = copy.deepcopy(self.tree["model"])
         model["init_args"]["tokenizer"] = made.tree["model"]
         return dataclasses.replace(self, tree={**self.tree, "model": model})
 
@@ -108,7 +110,7 @@ class Experiment:
 
         Args:
             tokenizer: the run the tokenizer comes from, where its experiment was named.
-            start: the checkpoint to start from; 'last' for the run's own.
+            start: what to start from, as it was named; see ``find_start``.
 
         Raises:
             ValueError: model and data contradict each other, or there is no such tokenizer.
@@ -129,11 +131,11 @@ class Experiment:
             ValueError: model and data contradict each other.
         """
         # Parsing changes what it is given.
-        tree = {**_copied(self.tree), "experiment": self.name}
+        tree = {**copy.deepcopy(self.tree), "experiment": self.name}
         if tokenizer is not None:
             tree["model"]["init_args"]["tokenizer"] = tokenizer
             tree.pop("tokenizer", None)
-        data = from_spec(_copied(self.tree["data"]), ImageData)
+        data = from_spec(copy.deepcopy(self.tree["data"]), ImageData)
         _wire(tree["model"], data, "model")
         runs = self.root / self.name
         return Prepared(self.part, self.title, runs, data, ArlabCLI(tree), tokenizer_key, start)
@@ -145,7 +147,7 @@ def from_request(request: Request) -> Experiment:
     Raises:
         ValueError: the configuration says something it may not, or a plugin cannot be loaded.
     """
-    _load_plugins(request)
+    _load_plugins(request.tree, request.folders)
     tree = checked(request.tree)
     return Experiment(
         name=request.name,
@@ -156,13 +158,13 @@ def from_request(request: Request) -> Experiment:
     )
 
 
-def _load_plugins(request: Request) -> None:
-    """Execute the plugins, before the classes they define are looked for."""
-    named = request.tree.get("plugins") or []
-    if not isinstance(named, list) or not all(isinstance(file, str) for file in named):
-        raise ValueError(f"plugins: expected Python files, got {named!r}")
-    for file in named:
-        plugins.load(find(file, request.folders) or file)
+def _load_plugins(tree: Tree, folders: Iterable[Path]) -> None:
+    """Execute the plugins of a configuration, before the classes they define are looked for."""
+    files = tree.get("plugins") or []
+    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+        raise ValueError(f"plugins: expected Python files, got {files!r}")
+    for file in files:
+        plugins.load(find(file, folders) or file)
 
 
 def _names_class(node: object) -> bool:
@@ -170,7 +172,7 @@ def _names_class(node: object) -> bool:
 
 
 def _without_paths(tree: Tree) -> Tree:
-    return {key: value for key, value in tree.items() if key not in ("run_root", "ckpt_path")}
+    return {key: value for key, value in tree.items() if key not in ("run_root", "ckpt_path", "start")}
 
 
 def _wire(spec: Tree, data: ImageData, at: str) -> None:
@@ -204,18 +206,12 @@ def _key_of_run(path: Path) -> str:
     folder = RunFolder(found.parent.parent)
     if path.is_dir() and found.is_file() and folder.finished:
         return folder.key
-    return content(found)
+    return content_of(found)
 
 
-def _no_tokenizer(named: str, root: Path) -> str:
+def _no_tokenizer(given: str, root: Path) -> str:
     known: Iterable[str] = (path.parent.parent.as_posix() for path in root.glob("**/checkpoints/best.ckpt"))
-    names = [cls.__name__ for cls in _subclasses(Tokenizer) if not inspect.isabstract(cls)]
-    return f"no class, run, checkpoint or experiment '{named}'.{suggestion(named, [*known, *names])}"
-
-
-def _subclasses(cls: type) -> list[type]:
-    below: list[type] = cls.__subclasses__()
-    return [each for sub in below for each in (sub, *_subclasses(sub))]
+    return f"no class, run, checkpoint or experiment '{given}'.{suggestion(given, [*known, *named((Tokenizer,))])}"
 
 
 def _class_of(spec: Tree) -> type:
@@ -223,9 +219,3 @@ def _class_of(spec: Tree) -> type:
     cls = getattr(importlib.import_module(module), name)
     assert isinstance(cls, type)
     return cls
-
-
-def _copied(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {key: _copied(value) for key, value in node.items()}
-    return [_copied(item) for item in node] if isinstance(node, list) else node

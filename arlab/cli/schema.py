@@ -40,6 +40,7 @@ _TOP: dict[str, Any] = {
     "experiment": str | None,
     "plugins": list[str],
     "run_root": str | None,
+    "start": str | None,
     "tokenizer": dict[str, Any],
 }
 _PLAIN = (bool, int, float, str, type(None))
@@ -96,7 +97,7 @@ def resolve(value: Any, hint: Any, at: str) -> Any:
         raise ValueError(f"{at}: expected {_type_name(hint)}, got null")
     if kinds and isinstance(value, Mapping):
         return _component(value, kinds, at)
-    if kinds and isinstance(value, str) and (str not in members or value in _named(tuple(kinds))):
+    if kinds and isinstance(value, str) and (str not in members or value in named(tuple(kinds))):
         return _component({"class_path": value}, kinds, at)
     record = next((member for member in members if dataclasses.is_dataclass(member)), None)
     if record is not None and isinstance(value, Mapping):
@@ -114,7 +115,7 @@ def _component(spec: Mapping[str, Any], kinds: list[type], at: str) -> Tree:
     elif len(kinds) == 1 and not inspect.isabstract(kinds[0]):
         cls, given = kinds[0], spec
     else:
-        names = ", ".join(sorted(_named(tuple(kinds))))
+        names = ", ".join(sorted(named(tuple(kinds))))
         raise ValueError(f"{at}: has options but no class_path; name a class first, one of {names}")
     hints = options(cls)
     variadic = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
@@ -122,7 +123,7 @@ def _component(spec: Mapping[str, Any], kinds: list[type], at: str) -> Tree:
         _refuse_unknown(given, hints, "option", at, cls.__name__)
     for name, parameter in inspect.signature(cls).parameters.items():
         if parameter.default is parameter.empty and name in hints and name not in given:
-            choices = sorted(_named(tuple(m for m in _members(hints[name]) if _is_component(m))))
+            choices = sorted(named(tuple(m for m in _members(hints[name]) if _is_component(m))))
             offer = f", one of {', '.join(choices)}" if choices else ""
             raise ValueError(f"{at}.{name}: {cls.__name__} needs it{offer}")
     arguments = {
@@ -134,15 +135,15 @@ def _component(spec: Mapping[str, Any], kinds: list[type], at: str) -> Tree:
 def _class(name: str, kinds: list[type], at: str) -> type:
     expected = " or ".join(kind.__name__ for kind in kinds)
     if "." not in name:
-        found = _named(tuple(kinds)).get(name, [])
+        found = named(tuple(kinds)).get(name, [])
         if len(found) > 1:
             paths = ", ".join(f"{cls.__module__}.{name}" for cls in found)
             raise ValueError(f"{at}: several classes are named '{name}'; give the full path, one of {paths}")
         if not found:
-            raise ValueError(f"{at}: {_what_else(name, expected)}.{suggestion(name, _named(tuple(kinds)))}")
+            raise ValueError(f"{at}: {_what_else(name, expected)}.{suggestion(name, named(tuple(kinds)))}")
         return found[0]
     if not all(part.isidentifier() for part in name.split(".")):
-        raise ValueError(f"{at}: {name!r} is no name of a class.{suggestion(name, _named(tuple(kinds)))}")
+        raise ValueError(f"{at}: {name!r} is no name of a class.{suggestion(name, named(tuple(kinds)))}")
     module, _, last = name.rpartition(".")
     try:
         cls = getattr(importlib.import_module(module), last)
@@ -151,9 +152,9 @@ def _class(name: str, kinds: list[type], at: str) -> type:
     except AttributeError as error:
         raise ValueError(f"{at}: module '{module}' has no class '{last}'") from error
     if not (isinstance(cls, type) and issubclass(cls, tuple(kinds))):
-        raise ValueError(f"{at}: {name} is no {expected}.{suggestion(last, _named(tuple(kinds)))}")
+        raise ValueError(f"{at}: {name} is no {expected}.{suggestion(last, named(tuple(kinds)))}")
     if inspect.isabstract(cls):
-        raise ValueError(f"{at}: {_what_else(last, expected)}.{suggestion(last, _named(tuple(kinds)))}")
+        raise ValueError(f"{at}: {_what_else(last, expected)}.{suggestion(last, named(tuple(kinds)))}")
     return cls
 
 
@@ -182,7 +183,7 @@ def options(cls: type) -> dict[str, Any]:
     return {name: hints.get(name, Any) for name, p in inspect.signature(cls).parameters.items() if p.kind in taken}
 
 
-def _named(kinds: tuple[type, ...]) -> dict[str, list[type]]:
+def named(kinds: tuple[type, ...]) -> dict[str, list[type]]:
     """Concrete classes of these kinds by bare name."""
     found: dict[str, list[type]] = {}
     for cls in _below(kinds):

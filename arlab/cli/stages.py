@@ -17,12 +17,13 @@ from arlab.callbacks.interruption import Interruption
 from arlab.callbacks.own_settings import OwnSettings
 from arlab.callbacks.progress import StageProgress
 from arlab.callbacks.rng_state import RngState
-from arlab.callbacks.run_checkpoints import Best, RunCheckpoints
+from arlab.callbacks.run_checkpoints import RunCheckpoints
 from arlab.cli.arguments import Request
 from arlab.cli.experiment import Experiment, from_request
 from arlab.cli.lightning_cli import ArlabCLI
 from arlab.cli.precision import describe
 from arlab.cli.prepared import Prepared
+from arlab.cli.start import Start
 from arlab.cli.summary import say, show_figures, show_run, summarise
 from arlab.module import Module
 from arlab.runs.checkpoint import rebuild, refuse_unfit
@@ -37,12 +38,14 @@ def fit(request: Request) -> int:
     for line in request.dropped:
         say(console, line)
     last = from_request(request)
+    named = request.tree.get("ckpt_path") or request.tree.get("start")
     if last.tree["trainer"].get("fast_dev_run"):
+        if named is not None:
+            say(console, "ckpt_path: not used, a trial run starts from nothing")
         return _try_out(last, console)
     experiments = _stages(last)
     if last.tree.get("tokenizer") and len(experiments) == 1:
         say(console, "tokenizer: its options are not used, since this model's tokenizer comes from no experiment")
-    named = request.tree.get("ckpt_path")
     done: list[tuple[RunFolder, dict[str, object]]] = []
     for number, experiment in enumerate(experiments, start=1):
         with _told_of(experiment, last):
@@ -71,33 +74,36 @@ def train(run: Prepared, stage: str, console: Console) -> None:
         ValueError: it does not say how long, there is nothing to train, or nothing was trained.
     """
     _refuse_endless(run)
-    folder, start = run.folder, run.checkpoint
-    checkpoints = RunCheckpoints(folder, best=Best(**(run.cli.plain().get("best") or {})))
+    checkpoints = RunCheckpoints(run.folder, best=run.best)
     model = run.cli.build_model()
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"model: {type(model).__name__} has nothing to train; name it in a generator as it is")
-    _refuse_start(run, model)
     # Images in memory are read now, before anything is written: they may be damaged, or too few.
     run.data.train_dataloader()
     run.data.val_dataloader()
-    trainer = run.cli.build_trainer(folder.path, _callbacks(run, checkpoints, stage, console))
+    changes = _changes(run, run.start(), model)
+    trainer = run.cli.build_trainer(run.folder.path, _callbacks(run, checkpoints, stage, console))
     # Of several processes only the first writes.
-    with folder.locked() if trainer.is_global_zero else contextlib.nullcontext():
+    with run.folder.locked() if trainer.is_global_zero else contextlib.nullcontext():
+        if trainer.is_global_zero and run.folder.finished:
+            # Another process has come to its end since this one began to look.
+            return
+        start = run.start()
         if trainer.is_global_zero:
-            folder.sweep()
-            if not folder.config.is_file():
-                for name, text in run.record().items():
-                    write_text(folder.path / name, text)
-        say(console, f"{stage} · {folder.path} · {describe(trainer, run.cli.config.trainer.precision)}")
-        if start is not None:
-            say(console, f"going on from {start}")
-            for line in run.changes(model):
+            run.folder.sweep()
+            if not run.folder.config.is_file():
+                for name, text in run.record(start).items():
+                    write_text(run.folder.path / name, text)
+        say(console, f"{stage} · {run.folder.path} · {describe(trainer, run.cli.config.trainer.precision)}")
+        if start.checkpoint is not None:
+            say(console, f"going on from {start.checkpoint}")
+            for line in changes:
                 say(console, f"  unlike it, {line}")
-        trainer.fit(model, datamodule=run.data, ckpt_path=start, weights_only=True)
+        trainer.fit(model, datamodule=run.data, ckpt_path=start.checkpoint, weights_only=True)
         if trainer.is_global_zero:
-            if folder.evaluated is None:
-                raise ValueError(f"{folder.path}: not a single step was trained (trainer.limit_train_batches?)")
-            folder.write_summary(summarise(run.part, run.title, folder, trainer, checkpoints))
+            if run.folder.evaluated is None:
+                raise ValueError(f"{run.folder.path}: not a single step was trained (trainer.limit_train_batches?)")
+            run.folder.write_summary(summarise(run.part, run.title, run.folder, trainer, checkpoints))
 
 
 def _callbacks(run: Prepared, checkpoints: RunCheckpoints, stage: str, console: Console) -> list[Callback]:
@@ -110,28 +116,28 @@ def _callbacks(run: Prepared, checkpoints: RunCheckpoints, stage: str, console: 
     return callbacks
 
 
-def _refuse_start(run: Prepared, model: Module) -> None:
-    """See that the model can go on from the checkpoint, before anything is written.
+def _changes(run: Prepared, start: Start, model: Module) -> list[str]:
+    """In what a run differs from the one it starts from, seen that it can.
 
     Raises:
-        ValueError: its weights do not fit, or it is trained as long as the run is to be.
+        ValueError: the checkpoint's weights do not fit, or it is trained as long as the run is to be.
     """
-    if run.checkpoint is None:
-        return
+    if start.checkpoint is None:
+        return []
     try:
-        held = read(run.checkpoint)
+        held = read(start.checkpoint)
     except ValueError as error:
         raise ValueError(f"ckpt_path: {error}") from error
+    changes = [] if start.source is None else run.changes(start.source, held, model)
     try:
         refuse_unfit(held, model)
     except ValueError as error:
-        changes = "; ".join(run.changes(model))
-        raise ValueError(f"ckpt_path: {run.checkpoint}: {error}{f' ({changes})' if changes else ''}") from error
+        why = f" ({'; '.join(changes)})" if changes else ""
+        raise ValueError(f"ckpt_path: {start.checkpoint}: {error}{why}") from error
     steps = run.cli.config.trainer.max_steps
-    if run.start == run.checkpoint and 0 < steps <= held["global_step"]:
-        raise ValueError(
-            f"ckpt_path: {run.checkpoint} is at step {held['global_step']} already; trainer.max_steps is {steps}"
-        )
+    if start.source is not None and 0 < steps <= held["global_step"]:
+        raise ValueError(f"ckpt_path: {start.source} is at step {held['global_step']} already; max_steps is {steps}")
+    return changes
 
 
 def evaluate(request: Request) -> int:
@@ -142,6 +148,8 @@ def evaluate(request: Request) -> int:
     model = rebuild(read(path), Module)
     tree = {**experiment.tree, "trainer": {**experiment.tree["trainer"], "logger": False, "callbacks": []}}
     tree["trainer"] |= {"enable_checkpointing": False, "enable_progress_bar": False}
+    # Likelihoods are exact in float32 only.
+    tree["trainer"]["precision"] = tree["trainer"].get("precision") or "32-true"
     # The model comes from the checkpoint; the configuration gives the data and where to compute.
     run = dataclasses.replace(experiment, tree=tree).assembled(None, None)
     with tempfile.TemporaryDirectory() as scratch:
@@ -214,7 +222,7 @@ def _evaluated(experiment: Experiment, request: Request) -> Path:
     tokenizer: RunFolder | None = None
     found: Path | None = None
     for stage in _stages(experiment):
-        folder = stage.prepare(tokenizer).folder
+        folder = stage.prepare(tokenizer, request.tree.get("start") if stage is experiment else None).folder
         found = folder.last if named == "last" and folder.last.is_file() else folder.evaluated
         if found is None:
             raise ValueError(f"{folder.path}: not trained yet; run `arlab fit --config {stage.title}` first")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,12 +52,6 @@ def check_trainer(options: Mapping[str, Any]) -> None:
     if clip is not None and clip < 0:
         raise ValueError(f"trainer.gradient_clip_val: must be at least 0, got {clip}")
     _check_devices(options.get("devices"))
-    if options.get("accelerator") == "cpu" and str(options.get("devices")).isdecimal():
-        cores = os.cpu_count() or 1
-        if int(str(options["devices"])) > cores:
-            raise ValueError(
-                f"trainer.devices: {options['devices']} processes on {cores} CPU cores; give at most {cores}"
-            )
 
 
 def _check_devices(devices: object) -> None:

@@ -27,14 +27,14 @@ _M = TypeVar("_M", bound="Module")
 
 def header(model: Configurable, data: Configurable | None) -> dict[str, object]:
     """The entry written under ``arlab``."""
-    specs = model.spec(), None if data is None else data.spec()
+    spec = model.spec()
     return {
         "format": FORMAT,
         "version": arlab.__version__,
-        "model": specs[0],
-        "data": specs[1],
+        "model": spec,
+        "data": None if data is None else data.spec(),
         "facts": to_plain(getattr(model, "facts", None)),
-        "plugins": plugins.record(*specs),
+        "plugins": plugins.record(spec),
     }
 
 

@@ -131,7 +131,7 @@ def test_on_an_accelerator_it_is_told_a_step_later(tmp_path: Path) -> None:
     watch = FiniteLoss()
     watch.on_before_backward(trainer, module, loss(1.0))
     watch.on_before_backward(trainer, module, loss(float("nan")))
-    with pytest.raises(ValueError, match="train/loss is nan at step 0"):
+    with pytest.raises(ValueError, match="train/loss is nan at step 0: images are finite; usual causes"):
         watch.on_before_backward(trainer, module, loss(1.0))
     watch.on_before_backward(trainer, module, loss(float("inf")))
     with pytest.raises(ValueError, match="train/loss is inf"):

@@ -83,7 +83,7 @@ def test_another_run(words: list[str]) -> None:
 
 def test_an_option_added_later_changes_nothing() -> None:
     run = prepared()
-    counted = {**run.counted, "model": {**run.counted["model"]}}
+    counted = {**run.settings, "model": {**run.settings["model"]}}
     options = dict(counted["model"]["init_args"])
     added = options.pop("ema_decay")
     assert added == 0.9
@@ -97,8 +97,8 @@ def test_classes_of_others_count_with_their_module() -> None:
     def counted(path: str) -> dict[str, object]:
         run = prepared()
         head = {"class_path": path, "init_args": {}}
-        model = {**run.counted["model"], "init_args": {**run.counted["model"]["init_args"], "head": head}}
-        return {**run.counted, "model": model}
+        model = {**run.settings["model"], "init_args": {**run.settings["model"]["init_args"], "head": head}}
+        return {**run.settings, "model": model}
 
     assert key_of(counted("tests.cli.tiny_experiments.SignalAt")) != key_of(
         counted("tests.cli.test_fingerprint.SignalAt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -82,8 +83,9 @@ def test_the_configuration_wins_and_what_differs_is_printed(capsys: pytest.Captu
     assert runs() == {first, second}
     assert held(second)["global_step"] == 10
     config = yaml.safe_load((second / "config.yaml").read_text())
-    assert config["ckpt_path"] == f"{first}/checkpoints/last.ckpt"
-    assert json.loads((second / "key.json").read_text())["start"]
+    assert config["start"] == "last"
+    record = json.loads((second / "key.json").read_text())
+    assert record["start"]["path"] == f"{first}/checkpoints/last.ckpt"
     assert main(["fit", "--config", str(second / "config.yaml")]) == 0
     assert f"finished already: {second}" in capsys.readouterr().out
 
@@ -138,7 +140,7 @@ def test_what_cannot_be_started_from_is_refused(capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert main([*FIT, "--ckpt_path", str(first), "--trainer.max_steps", "3"]) == 2
     path = f"{first}/checkpoints/last.ckpt"
-    assert capsys.readouterr().err == f"arlab: error: ckpt_path: {path} is at step 4 already; trainer.max_steps is 3\n"
+    assert capsys.readouterr().err == f"arlab: error: ckpt_path: {path} is at step 4 already; max_steps is 3\n"
     assert main([*FIT, "--ckpt_path", "experiments"]) == 2
     assert capsys.readouterr().err == (
         "arlab: error: ckpt_path: no checkpoint, run or experiment to go on from: experiments\n"
@@ -245,3 +247,67 @@ def test_without_its_last_checkpoint_a_run_goes_on_from_its_best(capsys: pytest.
     (run / "summary.json").write_text("{")
     assert main(FIT) == 2
     assert f"{run}/summary.json: not readable; delete it and run the same command again" in capsys.readouterr().err
+
+
+def test_a_started_run_is_its_own_from_then_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever becomes of the run it started from: its command, its configuration and its evaluation find it."""
+    assert stopped(5) == 130
+    (first,) = runs()
+    changed = [RATE, "0.005", "--trainer.max_steps", "10"]
+    assert stopped(7, "--ckpt_path", str(first), *changed) == 130
+    (second,) = runs() - {first}
+    assert main(FIT) == 0
+    shutil.rmtree(first)
+    capsys.readouterr()
+    assert main([*FIT, "--ckpt_path", str(first), *changed]) == 0
+    assert f"going on from {second}/checkpoints/last.ckpt" in capsys.readouterr().out
+    assert runs() == {second}
+    assert main(["fit", "--config", str(second / "config.yaml")]) == 0
+    assert f"finished already: {second}" in capsys.readouterr().out
+    assert main(["validate", "--config", str(second / "config.yaml")]) == 0
+    assert f"validate: {second}/checkpoints/best.ckpt" in capsys.readouterr().out
+
+
+def test_a_run_goes_on_from_its_last_checkpoint_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert stopped(5) == 130
+    (run,) = runs()
+    best = f"{run}/checkpoints/best.ckpt"
+    assert main([*FIT, "--ckpt_path", best]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"arlab: error: ckpt_path: {best} belongs to the run that goes on from {run}/checkpoints/last.ckpt; "
+        "leave ckpt_path out to go on, or copy the file elsewhere to start another run from it"
+    )
+    shutil.copy(best, "elsewhere.ckpt")
+    assert main([*FIT, "--ckpt_path", "elsewhere.ckpt"]) == 0
+    assert len(runs()) == 2
+
+
+def test_another_tokenizer_under_the_same_weights_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    both = ["fit", "--config", "experiments/tiny/raster.yaml", "--trainer.callbacks", "[]"]
+    assert main([*both, "--trainer.max_steps", "2"]) == 0
+    capsys.readouterr()
+    assert main([*both, *LAST, "--tokenizer.trainer.max_steps", "3", "--trainer.max_steps", "3"]) == 0
+    assert (
+        "  unlike it, model.tokenizer: its weights are others, so tokens mean something else\n"
+        in capsys.readouterr().out
+    )
+
+
+def test_a_tokenizers_experiment_brings_its_own_plugins() -> None:
+    Path("halved.py").write_text(
+        "from arlab.tokenizers.losses import L1\n\n\nclass HalvedL1(L1):\n"
+        "    def forward(self, reconstruction_BCHW, image_BCHW):\n"
+        "        return super().forward(reconstruction_BCHW, image_BCHW) / 2\n"
+    )
+    path = Path("experiments/tiny/tokenizers/vq.yaml")
+    tree = yaml.safe_load(path.read_text())
+    tree["plugins"] = ["halved.py"]
+    tree["model"]["init_args"]["reconstruction"] = "HalvedL1"
+    path.write_text(yaml.safe_dump(tree))
+    assert main(["fit", "--config", "experiments/tiny/raster.yaml", "--trainer.callbacks", "[]"]) == 0
+
+
+def test_a_default_written_out_is_the_same_run() -> None:
+    assert main([*FIT, "--trainer.max_steps", "2"]) == 0
+    assert main([*FIT, "--trainer.max_steps", "2", "--best.metric", "val/loss"]) == 0
+    assert len(runs()) == 1

@@ -103,7 +103,7 @@ def expected(row: Row) -> str:
 
     bases = {base.name: base.cls for base in kinds().values()}
     flags = [name for action in parser()._actions for name in action.option_strings if name.startswith("--")]
-    known = {name: ", ".join(sorted(schema._named((cls,)))) for name, cls in bases.items()} | {
+    known = {name: ", ".join(sorted(schema.named((cls,)))) for name, cls in bases.items()} | {
         "Digits": ", ".join(sorted(schema.options(Digits))),
         "commands": ", ".join(sorted(COMMANDS)),
         "flags": ", ".join(sorted(flags)),
@@ -121,7 +121,7 @@ def expected(row: Row) -> str:
         word = found[1]
         if word.startswith("near "):
             _, base, name = word.split(" ")
-            return suggestion(name, schema._named((bases[base],)))
+            return suggestion(name, schema.named((bases[base],)))
         return known.get(word, found[0])
 
     text = row.answer.replace("{{", "\1").replace("}}", "\2")
