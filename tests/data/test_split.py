@@ -70,7 +70,7 @@ def test_few_images_still_fill_every_part(counts: list[int]) -> None:
             0.1,
             "x: 2 images are too few for training and validation and testing: a class with at least 3 images is needed",
         ),
-        ([0], 0.0, "x: 1 images are too few for training and validation: a class with at least 2 images is needed"),
+        ([0], 0.0, "x: 1 image is too few for training and validation: a class with at least 2 images is needed"),
     ],
 )
 def test_too_few_are_refused(labels: list[int], test: float, message: str) -> None:
