@@ -7,12 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from arlab.data.facts import DataFacts
 from arlab.data.files.array_files import ArrayFile
 from arlab.data.files.array_labels import classes_of, numbers_of
-from arlab.data.files.array_values import ArrayPictures, Layout, Meaning, layout_of, meaning_of
+from arlab.data.files.array_values import ArrayLayout, ArrayPictures, Meaning, layout_of, meaning_of
 from arlab.data.files.digest import digest, file_digest
-from arlab.data.files.split import Rows, check_fraction, split
+from arlab.data.files.split import Rows, check_fraction, hold_out
 from arlab.data.loaders import Split
 from arlab.data.own import OwnData, Source, sides
 from arlab.data.pictures import Selected
@@ -50,6 +52,9 @@ class ImageArrays(OwnData):
         batch_size: images per step and process.
         seed: of the shuffling and of random transforms.
         num_workers: loader processes; 0 is fastest for images in memory.
+
+    Raises:
+        ValueError: an option is out of range; the file or an array in it is no image set (told when it is read).
     """
 
     paths: ClassVar[frozenset[str]] = frozenset({"file"})
@@ -108,7 +113,7 @@ class ImageArrays(OwnData):
         return images, labels, test_images, test_labels if test_images is not None else None
 
     @cached_property
-    def _layout(self) -> Layout:
+    def _layout(self) -> ArrayLayout:
         images, _, test_images, _ = self._names
         layout = layout_of(self._file.header(images), images)
         if test_images is not None and layout_of(self._file.header(test_images), test_images) != layout:
@@ -161,12 +166,11 @@ class ImageArrays(OwnData):
             if name is not None:
                 array = self._file.read(name)
                 meaning = meaning_of(array, name)
-                if meant is not None and meaning.text != meant.text:
+                if meant is not None and meaning != meant:
                     raise ValueError(
-                        f"data.test_images: in training images {meant.text or 'intensities 0 .. 255'}, "
-                        f"in test images {meaning.text or 'intensities 0 .. 255'}"
+                        f"data.test_images: in training images {meant.text}, in test images {meaning.text}"
                     )
-                if meant is None and meaning.text:
+                if meant is None and array.dtype != np.uint8:
                     print(f"data: {self.file}, array {name!r}: {meaning.text}", file=sys.stderr)
                 meant = meaning
                 pictures[name] = ArrayPictures(array, self._layout, meaning, name)
@@ -178,7 +182,7 @@ class ImageArrays(OwnData):
         labels = self._labels[1][images]
         share = self.validation_fraction
         names = [str(row) for row in range(len(labels))]
-        return split(names, labels, share, share if test_images is None else 0, f"data.file: {self.file}")
+        return hold_out(names, labels, share, share if test_images is None else 0, f"data.file: {self.file}")
 
     def source(self, split: Split) -> Source:
         images, _, test_images, _ = self._names

@@ -46,6 +46,9 @@ class CIFAR10(MemoryData):
         num_workers: loader processes; 0 is fastest for images in memory.
         validation_size: how many training images are held out for validation.
         transforms: what is done to the images, in order; null: nothing.
+
+    Raises:
+        ValueError: an option is out of range; a file is missing or of another kind (told when it is read).
     """
 
     paths: ClassVar[frozenset[str]] = frozenset({"root"})

@@ -43,7 +43,7 @@ class Part(ABC):
         """The images at ``row_B``, the same for the same arguments, in whatever process.
 
         Args:
-            row_B: which images.
+            row_B: (B,) int64, which images.
             known: whether rows are told, where pixels are the same every epoch.
             epoch: what random transforms are drawn for; None: their deterministic counterparts.
         """
@@ -58,10 +58,18 @@ class ImageData(L.LightningDataModule, Configurable, ABC):
     @property
     @abstractmethod
     def facts(self) -> DataFacts:
-        """Known without decoding the images; listing a folder and reading headers is done once."""
+        """Known without decoding the images; listing a folder and reading headers is done once.
+
+        Raises:
+            ValueError: the images cannot be found, or are not understood.
+        """
 
     def content(self) -> str | None:
-        """A digest of what the images are, wherever they lie; None where they ship with a package."""
+        """A digest of what the images are, wherever they lie; None where they ship with a package.
+
+        Raises:
+            ValueError: the images cannot be found, or are not understood.
+        """
         return None
 
     def still(self) -> Iterator[Batch] | None:

@@ -12,7 +12,7 @@ from arlab.data.facts import DataFacts
 from arlab.data.files.decode import decode, pixels
 from arlab.data.files.digest import digest
 from arlab.data.files.listing import Listing, list_folder
-from arlab.data.files.split import check_fraction, split
+from arlab.data.files.split import check_fraction, hold_out
 from arlab.data.loaders import Split
 from arlab.data.own import OwnData, Source, check_channels, sides
 from arlab.data.pictures import Pictures
@@ -41,6 +41,9 @@ class ImageFolder(OwnData):
         batch_size: images per step and process.
         seed: of the shuffling and of random transforms.
         num_workers: loader processes; 0 is fastest for images in memory.
+
+    Raises:
+        ValueError: an option is out of range; the folder cannot be understood (told when it is listed).
     """
 
     paths: ClassVar[frozenset[str]] = frozenset({"root"})
@@ -104,7 +107,7 @@ class ImageFolder(OwnData):
         """
         found = list_folder(self.root)
         train = found.train
-        held_out = split(
+        held_out = hold_out(
             train.names,
             train.labels,
             0 if found.validation else self.validation_fraction,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ from arlab.data.facts import DataFacts
 from arlab.data.files.array_labels import classes_of, numbers_of
 from arlab.data.files.digest import digest
 from arlab.data.files.hub import Encoded, load
-from arlab.data.files.split import Rows, check_fraction, split
+from arlab.data.files.split import Rows, check_fraction, hold_out
 from arlab.data.loaders import Split
 from arlab.data.own import OwnData, Source, check_channels, sides
 from arlab.data.pictures import Selected
@@ -50,6 +51,9 @@ class HuggingFaceDataset(OwnData):
         batch_size: images per step and process.
         seed: of the shuffling and of random transforms.
         num_workers: loader processes; 0 is fastest for images in memory.
+
+    Raises:
+        ValueError: an option is out of range; the set or a column of it is missing (told when it is loaded).
     """
 
     paths: ClassVar[frozenset[str]] = frozenset({"path"})
@@ -93,21 +97,23 @@ class HuggingFaceDataset(OwnData):
             found = {Split.TRAIN: next(iter(named.values()))}
         if Split.TRAIN not in found:
             raise ValueError(f"data.path: {self.path} has no part called train; it has {', '.join(named)}")
-        column = self._column("image_column", self.image_column, "Image", found[Split.TRAIN].features)
+        column = self._column("image_column", self.image_column, "Image", found[Split.TRAIN].features, required=True)
         image = importlib.import_module("datasets").Image(decode=False)
         return {part: data.cast_column(column, image) for part, data in found.items()}
 
-    def _column(self, key: str, given: str | None, kind: str, features: dict[str, Any]) -> str | None:
-        """The column that is named, or the only one of its kind; None where there is none of it.
+    def _column(
+        self, key: str, given: str | None, feature_name: str, features: dict[str, Any], *, required: bool
+    ) -> str | None:
+        """The column that is named, or the only one of a kind of feature; None where there is none of it.
 
         Raises:
-            ValueError: there is no such column, none of images, or several.
+            ValueError: there is no such column, several of the kind, or none of it where one is required.
         """
         columns = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
-        fitting = [name for name, feature in features.items() if type(feature).__name__ == kind]
+        fitting = [name for name, feature in features.items() if type(feature).__name__ == feature_name]
         if given is not None and given not in features:
             raise ValueError(f"data.{key}: {self.path} has no column {given!r}; it has {columns}")
-        if kind == "Image" and (given or next(iter(fitting), None)) not in fitting:
+        if required and (given or next(iter(fitting), None)) not in fitting:
             raise ValueError(f"data.{key}: {self.path} has no images in {given or 'any column'}; it has {columns}")
         if given is None and len(fitting) > 1:
             raise ValueError(f"data.{key}: several columns of {self.path} could be meant: {', '.join(fitting)}")
@@ -118,7 +124,7 @@ class HuggingFaceDataset(OwnData):
         """Class names, and the labels of each part."""
         sets = self._sets
         features = sets[Split.TRAIN].features
-        column = self._column("label_column", self.label_column, "ClassLabel", features)
+        column = self._column("label_column", self.label_column, "ClassLabel", features, required=False)
         if column is None:
             return (), {part: [0] * len(data) for part, data in sets.items()}
         labels = {part: np.asarray(list(data[column])) for part, data in sets.items()}
@@ -147,12 +153,12 @@ class HuggingFaceDataset(OwnData):
         labels = self._classes[1][part]
         pictures = self._pictures(part)
         yield f"{part.value} {len(data)}"
-        for row in range(0, len(data), max(1, len(data) // _LOOKED_AT)):
+        for row in range(0, len(data), max(1, math.ceil(len(data) / _LOOKED_AT))):
             yield f"{labels[row]} {hashlib.sha256(pictures.file(row).getvalue()).hexdigest()}"
 
     def _pictures(self, part: Split) -> Encoded:
         data = self._sets[part]
-        column = self._column("image_column", self.image_column, "Image", data.features)
+        column = self._column("image_column", self.image_column, "Image", data.features, required=True)
         return Encoded(data.select_columns([column]), column, f"{self.path} ({part.value})", self.channels)
 
     @cached_property
@@ -160,7 +166,7 @@ class HuggingFaceDataset(OwnData):
         labels = self._classes[1][Split.TRAIN]
         validation = 0 if Split.VALIDATION in self._sets else self.validation_fraction
         test = 0 if Split.TEST in self._sets else self.validation_fraction
-        return split([str(row) for row in range(len(labels))], labels, validation, test, f"data.path: {self.path}")
+        return hold_out([str(row) for row in range(len(labels))], labels, validation, test, f"data.path: {self.path}")
 
     def source(self, split: Split) -> Source:
         if split in self._sets and split is not Split.TRAIN:

@@ -36,6 +36,9 @@ class LoadedData(ImageData):
         batch_size: B, of one process; incomplete training batches are dropped.
         seed: of the shuffling and of random transforms.
         num_workers: loader processes; 0 is fastest for images in memory.
+
+    Raises:
+        ValueError: the batch size or the number of workers is out of range.
     """
 
     def __init__(self, *, batch_size: int, seed: int, num_workers: int) -> None:
@@ -53,7 +56,11 @@ class LoadedData(ImageData):
 
     @abstractmethod
     def load(self, split: Split) -> Part:
-        """Read a part of the images."""
+        """Read a part of the images.
+
+        Raises:
+            ValueError: they cannot be read.
+        """
 
     def part(self, split: Split) -> Part:
         """A part of the images, read when first asked for."""
@@ -96,7 +103,7 @@ class LoadedData(ImageData):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             generator=torch.Generator().manual_seed(self.seed),
-            worker_init_fn=_outlast_sigterm,
+            worker_init_fn=_outlast_signals,
         )
 
     def _rank(self) -> tuple[int, int]:
@@ -111,6 +118,7 @@ class LoadedData(ImageData):
         return progress.processed
 
 
-def _outlast_sigterm(worker: int) -> None:
+def _outlast_signals(worker: int) -> None:
     """A signal to the whole process group must not take the workers from a run that wants to save first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -31,6 +31,9 @@ class MemoryData(LoadedData):
         num_workers: loader processes; 0 is fastest for images in memory.
         validation_size: how many training images are held out for validation.
         transforms: what is done to the images, in order.
+
+    Raises:
+        ValueError: an option is out of range, or a transform mixes exact intensities.
     """
 
     def __init__(
@@ -70,6 +73,11 @@ class MemoryData(LoadedData):
         return self._parts
 
     def load(self, split: Split) -> Part:
+        """A part of the images, transformed.
+
+        Raises:
+            ValueError: they cannot be read, or do not come out at the target's size.
+        """
         images: Images = getattr(self.parts, split.value)
         if not self.transforms:
             return images

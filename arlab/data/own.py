@@ -55,6 +55,11 @@ class OwnData(LoadedData):
         """The pictures of a part, as they are."""
 
     def load(self, split: Split) -> Part:
+        """A part of the images, transformed.
+
+        Raises:
+            ValueError: they cannot be found or read, or do not come out at the target's size.
+        """
         source = self.source(split)
         return part(
             source.pictures,

@@ -23,11 +23,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class PictureError(ValueError):
-    """A picture cannot be read; the message stays one line on its way out of a loader process."""
-
-    def __init__(self, message: str) -> None:
-        # A loader process hands over the class and its whole traceback as the message, and the class is built anew.
-        super().__init__(message.rpartition(f"{PictureError.__name__}: ")[2].strip())
+    """A picture cannot be read."""
 
 
 class Pictures(ABC):

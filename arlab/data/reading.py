@@ -1,7 +1,11 @@
-"""From pictures to a part of an image set: what can be done once is done once, the rest every epoch."""
+"""From pictures to a part of an image set: what can be done once is done once, the rest every epoch.
+
+Letters: N pictures, H and W sides.
+"""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +45,16 @@ def part(
 ) -> Part:
     """A part of an image set. In memory, transforms before the first random one are applied now.
 
+    Args:
+        pictures: as they are.
+        label_N: (N,) int64 class indices.
+        transforms: applied in order.
+        size: (H, W), what must come out.
+        seed: of the random transforms.
+        levels: how many intensities there are.
+        training: whether random transforms are drawn.
+        in_memory: whether the part is kept in memory.
+
     Raises:
         PictureError: pictures cannot be read (told when they are read).
     """
@@ -73,7 +87,7 @@ def kept_bytes(pictures: Pictures, transforms: Sequence[Transform], size: Size, 
     once, every_epoch = divided(transforms, training)
     if any(transform.sized for transform in once) or not every_epoch:
         return len(pictures) * channels * size[0] * size[1]
-    rows = range(0, len(pictures), max(1, len(pictures) // _SAMPLED))
+    rows = range(0, len(pictures), max(1, math.ceil(len(pictures) / _SAMPLED)))
     return channels * sum(pictures.pixels(row) for row in rows) * len(pictures) // max(1, len(rows))
 
 

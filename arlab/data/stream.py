@@ -8,12 +8,15 @@ Letters: N images, B batch, C channels, H and W image sides.
 
 from __future__ import annotations
 
+import atexit
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data.dataloader import _BaseDataLoaderIter, _MultiProcessingDataLoaderIter
 
 from arlab.data.data import Batch, Part
 from arlab.rng import mix_seed
@@ -157,3 +160,19 @@ class ResumableLoader(DataLoader[Batch]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Nothing to restore."""
+
+    def _get_iterator(self) -> _BaseDataLoaderIter:
+        iterator = super()._get_iterator()
+        if isinstance(iterator, _MultiProcessingDataLoaderIter):
+            # Workers outlast SIGTERM, by which they would be ended where they cannot be told to end themselves; Python
+            # waits at exit for those that are left.
+            for worker in iterator._workers:
+                worker.terminate = worker.kill  # type: ignore[method-assign]
+            atexit.register(_end_workers, weakref.ref(iterator))
+        return iterator
+
+
+def _end_workers(iterator: weakref.ref[_MultiProcessingDataLoaderIter]) -> None:
+    alive = iterator()
+    if alive is not None:
+        alive._shutdown_workers()

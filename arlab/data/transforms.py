@@ -66,6 +66,9 @@ class Pad(Transform):
 
     Args:
         color: of what is filled, by name (white) or number (#ffffff).
+
+    Raises:
+        ValueError: there is no such colour.
     """
 
     def __init__(self, *, color: str = "white") -> None:
@@ -89,6 +92,9 @@ class RandomCrop(Transform):
 
     Args:
         min_scale: the least share of the largest rectangle's area, above 0; 1: the largest, wherever it fits.
+
+    Raises:
+        ValueError: the share is not above 0 and at most 1.
     """
 
     random: ClassVar[bool] = True
@@ -114,6 +120,9 @@ class RandomFlip(Transform):
 
     Args:
         probability: of the exchange.
+
+    Raises:
+        ValueError: it lies outside [0, 1].
     """
 
     random: ClassVar[bool] = True

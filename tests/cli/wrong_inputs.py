@@ -387,7 +387,11 @@ ROWS = (
         "out: experiments exists and is not an empty folder; name another",
     ),
     # ---- checkpoints
-    Row("no such checkpoint", f"{FIT} --ckpt_path none.ckpt", "ckpt_path: no checkpoint, run or experiment to go on from: none.ckpt"),
+    Row(
+        "no such checkpoint",
+        f"{FIT} --ckpt_path none.ckpt",
+        "ckpt_path: no checkpoint, run or experiment to go on from: none.ckpt",
+    ),
     Row(
         "nothing to go on from",
         f"{FIT} --ckpt_path last",

@@ -214,6 +214,14 @@ def one_value(image: int, value: float) -> np.ndarray:
             "array 'x' has int64 values from 1 to 1; give bool for black and white, or intensities 0 .. 255",
         ),
         (
+            np.arange(9 * 8 * 8, dtype=np.uint8).reshape(9, 8, 8) % 2,
+            "array 'x' has uint8 values from 0 to 1; give bool for black and white, or intensities 0 .. 255",
+        ),
+        (
+            np.zeros((9, 8, 8), np.uint8),
+            "array 'x' has uint8 values from 0 to 0; give bool for black and white, or intensities 0 .. 255",
+        ),
+        (
             np.full((9, 8, 8), 7.5),
             "array 'x' has float64 values from 7.5 to 7.5; give values in [0, 1] or [-1, 1], or uint8",
         ),
@@ -242,6 +250,12 @@ def test_training_and_test_arrays_must_agree(tmp_path: Path) -> None:
     assert told(file=npz(tmp_path, x_train=rgb(), x_test=rgb() / 255)) == (
         "data.test_images: in training images intensities 0 .. 255, in test images 0 is black, 1 white"
     )
+
+
+@pytest.mark.parametrize(("train", "test"), [(np.uint8, np.int64), (np.int64, np.uint8), (np.uint16, np.int32)])
+def test_integers_of_any_type_agree(tmp_path: Path, train: type, test: type) -> None:
+    data = ImageArrays(file=npz(tmp_path, x_train=rgb().astype(train), x_test=rgb(5, 1).astype(test)))
+    assert np.array_equal(pixels(data), rgb(5, 1))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import re
 import shutil
 import unicodedata
@@ -272,6 +274,18 @@ def test_parts_that_cannot_be_understood(tmp_path: Path) -> None:
     assert told(tmp_path) == "data.root: ROOT holds test, train, val, valid and beside them raw; move that away"
 
 
+@pytest.mark.parametrize(
+    ("twice", "role"), [("Train and train", "training"), ("Val and val", "validation"), ("Test and test", "testing")]
+)
+def test_a_part_that_is_there_twice(tmp_path: Path, twice: str, role: str) -> None:
+    (tmp_path / "case").mkdir()
+    if (tmp_path / "CASE").exists():
+        pytest.skip("this file system does not tell letter cases apart")
+    for name in {"train", "test", *twice.split(" and ")}:
+        fill(tmp_path / "set" / name, {"cat": 3})
+    assert told(tmp_path / "set") == f"data.root: ROOT holds {twice}; keep one of them for {role}"
+
+
 def test_too_few_images(tmp_path: Path) -> None:
     assert told(fill(tmp_path, {"cat": 2})) == (
         "data.root: ROOT: 2 images are too few for training and validation and testing: "
@@ -372,11 +386,17 @@ def test_several_files_that_cannot_be_read(tmp_path: Path) -> None:
     )
 
 
-def test_the_message_stays_one_line_on_its_way_out_of_a_loader_process(tmp_path: Path) -> None:
+def test_the_message_is_the_last_line_of_what_comes_out_of_a_loader_process(tmp_path: Path) -> None:
     for part in ("train", "val", "test"):
         fill(tmp_path / part, {"cat": 4})
     (tmp_path / "train" / "cat" / "000.png").write_bytes(b"")
     data = folder(tmp_path, in_memory=False, num_workers=1)
     with pytest.raises(ValueError, match="empty") as error:
         list(data.train_dataloader())
-    assert str(error.value) == f"{tmp_path}/train/cat/000.png: is empty (0 bytes); delete it or copy it again"
+    first, *_, last = str(error.value).splitlines()
+    assert first.startswith("Caught PictureError in DataLoader worker process")
+    message = f"{tmp_path}/train/cat/000.png: is empty (0 bytes); delete it or copy it again"
+    assert last == f"arlab.data.pictures.PictureError: {message}"
+    del error
+    gc.collect()
+    assert not multiprocessing.active_children()

@@ -76,6 +76,17 @@ def test_parts_are_taken_by_name_and_content_is_theirs(tmp_path: Path) -> None:
     assert data(tmp_path / "third").content() != one.content()
 
 
+@pytest.mark.parametrize(("count", "looked_at"), [(3, 3), (4, 4), (7, 4), (9, 3)])
+def test_content_looks_at_no_more_images_than_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, looked_at: int
+) -> None:
+    monkeypatch.setattr("arlab.data.huggingface._LOOKED_AT", 4)
+    datasets.DatasetDict({"train": made(count), "test": made(1)}).save_to_disk(tmp_path)
+    one = data(tmp_path)
+    _, *images = one._entries(Split.TRAIN, one._sets[Split.TRAIN])
+    assert len(images) == looked_at
+
+
 def test_a_folder_that_it_can_load(tmp_path: Path) -> None:
     one = data(fill(tmp_path / "images", {"cat": 6, "dog": 6}), channels=1, in_memory=False)
     assert one.facts.class_names == ("cat", "dog")

@@ -6,11 +6,11 @@ import random
 
 import pytest
 
-from arlab.data.files.split import Rows, split
+from arlab.data.files.split import Rows, hold_out
 
 
 def parts(names: list[str], labels: list[int], validation: float = 0.1, test: float = 0.2) -> list[set[str]]:
-    rows = split(names, labels, validation, test, "data.root")
+    rows = hold_out(names, labels, validation, test, "data.root")
     return [{names[row] for row in part} for part in (rows.train, rows.validation, rows.test)]
 
 
@@ -35,13 +35,13 @@ def test_the_order_of_listing_does_not_matter() -> None:
 def test_the_split_is_the_same_on_every_machine() -> None:
     """The hash of names decides, which is not Python's own: these were drawn once and for all."""
     names = [f"{number}.png" for number in range(10)]
-    assert split(names, [0] * 10, 0.2, 0.2, "") == Rows([1, 2, 3, 4, 7, 8], [5, 9], [0, 6])
+    assert hold_out(names, [0] * 10, 0.2, 0.2, "") == Rows([1, 2, 3, 4, 7, 8], [5, 9], [0, 6])
 
 
 def test_accents_are_told_apart_by_no_file_system() -> None:
     apart = [name.replace("a/", "a\u0301/") for name in NAMES]
     together = [name.replace("a/", "\u00e1/") for name in NAMES]
-    assert split(apart, LABELS, 0.1, 0.1, "") == split(together, LABELS, 0.1, 0.1, "")
+    assert hold_out(apart, LABELS, 0.1, 0.1, "") == hold_out(together, LABELS, 0.1, 0.1, "")
 
 
 @pytest.mark.parametrize("number", range(20))
@@ -56,7 +56,7 @@ def test_a_new_image_moves_at_most_one_other_across_each_boundary(number: int) -
 def test_few_images_still_fill_every_part(counts: list[int]) -> None:
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     names = [str(number) for number in range(len(labels))]
-    rows = split(names, labels, 0.1, 0.1, "data.root: x")
+    rows = hold_out(names, labels, 0.1, 0.1, "data.root: x")
     assert rows.validation
     assert rows.test
     assert {labels[row] for row in rows.train} == set(range(len(counts)))
@@ -75,5 +75,5 @@ def test_few_images_still_fill_every_part(counts: list[int]) -> None:
 )
 def test_too_few_are_refused(labels: list[int], test: float, message: str) -> None:
     with pytest.raises(ValueError) as told:  # noqa: PT011
-        split([str(n) for n in range(len(labels))], labels, 0.1, test, "x")
+        hold_out([str(n) for n in range(len(labels))], labels, 0.1, test, "x")
     assert str(told.value) == message

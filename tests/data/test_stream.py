@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from itertools import chain
 from pathlib import Path
 
@@ -164,13 +166,23 @@ def test_too_few_images_for_a_batch_are_refused() -> None:
         TrainingStream(numbered(15), batch_size=8, seed=0, world_size=2)
 
 
-def test_a_loader_process_outlasts_a_signal_to_the_group() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_loader_process_outlasts_a_signal_to_the_group(number: signal.Signals) -> None:
     batches = iter(Digits(num_workers=1).train_dataloader())
     assert isinstance(batches, _MultiProcessingDataLoaderIter)
     next(batches)
     (worker,) = batches._workers
-    os.kill(worker.pid, signal.SIGTERM)
+    os.kill(worker.pid, number)
     for _ in range(5):
         next(batches)
     assert worker.is_alive()
     batches._shutdown_workers()
+
+
+def test_loader_processes_end_with_the_one_they_load_for() -> None:
+    script = (
+        "from arlab.data.digits import Digits\n"
+        "batches = iter(Digits(num_workers=1).train_dataloader())\n"
+        "next(batches)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0

@@ -5,7 +5,7 @@ Letters: N images, H and W sides, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ _CHUNK = 1024
 
 
 @dataclass(frozen=True)
-class Layout:
+class ArrayLayout:
     """The shape of an array of images: (N, H, W), (N, H, W, C) or (N, C, H, W).
 
     Attributes:
@@ -32,7 +32,7 @@ class Layout:
     first: bool = False
 
 
-def layout_of(header: Header, name: str) -> Layout:
+def layout_of(header: Header, name: str) -> ArrayLayout:
     """What the shape and type of an array say.
 
     Raises:
@@ -44,7 +44,7 @@ def layout_of(header: Header, name: str) -> Layout:
     if 0 in shape:
         raise ValueError(f"data.images: array {name!r} of shape {shape} holds no image")
     if len(shape) == 3:
-        return Layout(1, (shape[1], shape[2]))
+        return ArrayLayout(1, (shape[1], shape[2]))
     if len(shape) != 4:
         raise ValueError(
             f"data.images: array {name!r} has shape {shape}; images are (N, H, W), (N, H, W, C) or (N, C, H, W)"
@@ -56,7 +56,7 @@ def layout_of(header: Header, name: str) -> Layout:
         )
     if not (first or last):
         raise ValueError(f"data.images: array {name!r} of shape {shape} has neither 1 nor 3 channels, first or last")
-    return Layout(shape[1], (shape[2], shape[3]), True) if first else Layout(shape[3], (shape[1], shape[2]))
+    return ArrayLayout(shape[1], (shape[2], shape[3]), True) if first else ArrayLayout(shape[3], (shape[1], shape[2]))
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Meaning:
     """What the numbers of an array mean as intensities.
 
     Attributes:
-        text: in words; empty where it goes without saying.
+        text: in words.
         to_bytes: from numbers to intensities 0 .. 255.
     """
 
@@ -72,55 +72,13 @@ class Meaning:
     to_bytes: Callable[[Array], Pixels]
 
 
-def meaning_of(array: Array, name: str) -> Meaning:
-    """Read off the type and range of an array.
-
-    Raises:
-        ValueError: a number is infinite or none, or the range could mean several things.
-    """
-    if array.dtype == np.uint8:
-        return Meaning("", _as_they_are)
-    if array.dtype.kind == "b":
-        return Meaning("false is black, true white", _from_bool)
-    low, high = _range(array, name)
-    told = f"data.images: array {name!r} has {array.dtype} values from {low:g} to {high:g}"
-    if array.dtype.kind in "ui":
-        if low < 0 or high > 255:
-            raise ValueError(f"{told}; give 8-bit intensities 0 .. 255")
-        if high == 1:
-            raise ValueError(f"{told}; give bool for black and white, or intensities 0 .. 255")
-        return Meaning("intensities 0 .. 255", _from_integers)
-    if low >= 0 and high <= 1:
-        return Meaning("0 is black, 1 white", _from_unit)
-    if low >= -1 and high <= 1:
-        return Meaning("-1 is black, 1 white", _from_symmetric)
-    raise ValueError(f"{told}; give values in [0, 1] or [-1, 1], or uint8")
-
-
-def _range(array: Array, name: str) -> tuple[float, float]:
-    lows, highs = [], []
-    for start in range(0, len(array), _CHUNK):
-        part = np.asarray(array[start : start + _CHUNK])
-        finite = np.isfinite(part).reshape(len(part), -1).all(axis=1)
-        if not finite.all():
-            first = start + int(np.argmin(finite))
-            raise ValueError(f"data.images: image {first} of array {name!r} has values that are infinite or no number")
-        lows.append(float(part.min()))
-        highs.append(float(part.max()))
-    return min(lows), max(highs)
-
-
 # Functions with names, so that loader processes can be handed them on every platform.
-def _as_they_are(part: Array) -> Pixels:
+def _from_integers(part: Array) -> Pixels:
     return np.asarray(part, dtype=np.uint8)
 
 
 def _from_bool(part: Array) -> Pixels:
     return np.where(part, 255, 0).astype(np.uint8)
-
-
-def _from_integers(part: Array) -> Pixels:
-    return part.astype(np.uint8)
 
 
 def _from_unit(part: Array) -> Pixels:
@@ -129,6 +87,55 @@ def _from_unit(part: Array) -> Pixels:
 
 def _from_symmetric(part: Array) -> Pixels:
     return np.asarray(np.rint((part + 1) * 127.5), dtype=np.uint8)
+
+
+_INTENSITIES = Meaning("intensities 0 .. 255", _from_integers)
+_BLACK_AND_WHITE = Meaning("false is black, true white", _from_bool)
+_UNIT = Meaning("0 is black, 1 white", _from_unit)
+_SYMMETRIC = Meaning("-1 is black, 1 white", _from_symmetric)
+
+
+def meaning_of(array: Array, name: str) -> Meaning:
+    """Read off the type and range of an array.
+
+    Raises:
+        ValueError: a number is infinite or none, or the range could mean several things.
+    """
+    if array.dtype.kind == "b":
+        return _BLACK_AND_WHITE
+    # Reads no further than it must: a large file may lie on a disk.
+    if array.dtype == np.uint8 and any(part.max() > 1 for part in _chunks(array)):
+        return _INTENSITIES
+    low, high = _range(array, name)
+    told = f"data.images: array {name!r} has {array.dtype} values from {low:g} to {high:g}"
+    if array.dtype.kind in "ui":
+        if low < 0 or high > 255:
+            raise ValueError(f"{told}; give 8-bit intensities 0 .. 255")
+        if high <= 1:
+            raise ValueError(f"{told}; give bool for black and white, or intensities 0 .. 255")
+        return _INTENSITIES
+    if low >= 0 and high <= 1:
+        return _UNIT
+    if low >= -1 and high <= 1:
+        return _SYMMETRIC
+    raise ValueError(f"{told}; give values in [0, 1] or [-1, 1], or uint8")
+
+
+def _range(array: Array, name: str) -> tuple[float, float]:
+    lows, highs = [], []
+    for number, part in enumerate(_chunks(array)):
+        finite = np.isfinite(part).reshape(len(part), -1).all(axis=1)
+        if not finite.all():
+            first = number * _CHUNK + int(np.argmin(finite))
+            raise ValueError(f"data.images: image {first} of array {name!r} has values that are infinite or no number")
+        lows.append(float(part.min()))
+        highs.append(float(part.max()))
+    return min(lows), max(highs)
+
+
+def _chunks(array: Array) -> Iterator[Array]:
+    for start in range(0, len(array), _CHUNK):
+        yield np.asarray(array[start : start + _CHUNK])
 
 
 class ArrayPictures(Pictures):
@@ -141,7 +148,7 @@ class ArrayPictures(Pictures):
         name: of the array.
     """
 
-    def __init__(self, array: Array, layout: Layout, meaning: Meaning, name: str) -> None:
+    def __init__(self, array: Array, layout: ArrayLayout, meaning: Meaning, name: str) -> None:
         self.array = array
         self.layout = layout
         self.meaning = meaning

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from arlab.data.files.decode import SUFFIXES
 
-_TRAIN = "train"
-_VALIDATION = ("val", "valid", "validation")
-_TEST = "test"
-_ROLES = (_TRAIN, *_VALIDATION, _TEST)
+_TRAINING = "training"
+_VALIDATION = "validation"
+_TESTING = "testing"
+_ROLES = {_TRAINING: ("train",), _VALIDATION: ("val", "valid", "validation"), _TESTING: ("test",)}
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,10 @@ def list_folder(root: Path) -> Listings:
     if not root.is_dir():
         raise ValueError(f"data.root: {root} is a file; give the folder that holds the images")
     below = {name: root / name for name in _visible(root) if (root / name).is_dir()}
-    roles = [name for name in below if name.lower() in _ROLES]
-    others = [name for name in below if name.lower() not in _ROLES]
-    train_folder = next((name for name in roles if name.lower() == _TRAIN), None)
+    found = {role: [name for name in below if name.lower() in known] for role, known in _ROLES.items()}
+    roles = [name for name in below if any(name in names for names in found.values())]
+    others = [name for name in below if name not in roles]
+    train_folder = next(iter(found[_TRAINING]), None)
     # A class may be called train, or test: only where no other class is there do these names mean parts.
     if not roles or (others and (train_folder is None or len(roles) == 1)):
         return Listings(_list_classes(root, root), None, None)
@@ -63,10 +64,9 @@ def list_folder(root: Path) -> Listings:
         raise ValueError(f"data.root: {root} holds {', '.join(roles)} but no train")
     if others:
         raise ValueError(f"data.root: {root} holds {', '.join(roles)} and beside them {others[0]}; move that away")
-    validations = [name for name in roles if name.lower() in _VALIDATION]
-    tests = [name for name in roles if name.lower() == _TEST]
-    if len(validations) > 1:
-        raise ValueError(f"data.root: {root} holds {' and '.join(validations)}; keep one of them for validation")
+    for role, names in found.items():
+        if len(names) > 1:
+            raise ValueError(f"data.root: {root} holds {' and '.join(names)}; keep one of them for {role}")
     beside = next((name for name in _visible(root) if _is_image(name)), None)
     if beside is not None:
         raise ValueError(f"data.root: {root} holds {beside} beside {', '.join(roles)}; move it into one of them")
@@ -79,7 +79,8 @@ def list_folder(root: Path) -> Listings:
                 f"data.root: the classes in {below[name]} and {below[train_folder]} differ: "
                 f"{', '.join(odd[:5])} in one of them only"
             )
-    return Listings(train, parts[validations[0]] if validations else None, parts[tests[0]] if tests else None)
+    validation, test = (next((parts[name] for name in found[role]), None) for role in (_VALIDATION, _TESTING))
+    return Listings(train, validation, test)
 
 
 def _list_classes(folder: Path, root: Path) -> Listing:

@@ -17,7 +17,7 @@ class Rows:
     test: list[int]
 
 
-def split(names: Sequence[str], labels: Sequence[int], validation: float, test: float, key: str) -> Rows:
+def hold_out(names: Sequence[str], labels: Sequence[int], validation: float, test: float, key: str) -> Rows:
     """Images of each class ranked by a hash of their names: the first are for testing, the last for validation.
 
     Each class gives its share, and at least one of its images is for training. A new image moves at most one other
