@@ -214,6 +214,9 @@ def _refuse_unknown(given: Iterable[str], known: Iterable[str], what: str, at: s
 def _leaf(value: Any, hint: Any, at: str) -> Any:
     if hint is Any:
         return value
+    # The parser takes null for an option that was left out.
+    if value is None and type(None) not in _members(hint):
+        raise ValueError(f"{at}: expected {_type_name(hint)}, got null")
     try:
         converted = _parser(hint).parse_object({"value": value}).value
     except (argparse.ArgumentError, OverflowError) as error:

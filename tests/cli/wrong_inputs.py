@@ -191,6 +191,20 @@ ROWS = (
     Row("a fraction for a count", f"{FIT} --model.backbone.width 1.5", "model.backbone.width: expected int, got '1.5'"),
     Row("a bool for a count", f"{FIT} --model.backbone.width true", "model.backbone.width: expected int, got 'true'"),
     Row("null for a count", f"{FIT} --model.backbone.width null", "model.backbone.width: expected int, got 'null'"),
+    Row(
+        "null for a count in a file",
+        FILE,
+        "model.token_width: expected int, got null",
+        "model: {class_path: VQTokenizer, token_width: null}\ndata: Digits\n",
+    ),
+    Row(
+        "null in a list of counts",
+        FILE,
+        "model.autoencoder.channel_multipliers[1]: expected int, got null",
+        "model: {class_path: VQTokenizer, autoencoder: {class_path: ConvAutoencoder, channel_multipliers: [1, null]}}\n"
+        "data: Digits\n",
+    ),
+    Row("null for a seed", FILE, "seed_everything: expected bool or int, got null", WHOLE + "seed_everything: null\n"),
     Row("null for a class", f"{FIT} --model.head null", "model.head: expected Head, got null"),
     Row("a list for a count", f"{FIT} --model.backbone.width [1,2]", "model.backbone.width: expected int, got [1, 2]"),
     Row(
