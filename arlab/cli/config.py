@@ -112,7 +112,10 @@ def _normal(node: Any) -> Any:
         raise ValueError(f"init_args of {node.get('class_path')}: expected options, got {inner!r}")
     options = {str(k): _normal(v) for k, v in node.items() if k not in ("class_path", "init_args")}
     options |= {str(k): _normal(v) for k, v in inner.items()} if isinstance(inner, dict) else {}
-    return {"class_path": node["class_path"], "init_args": options} if "class_path" in node else options
+    if "class_path" in node:
+        return {"class_path": node["class_path"], "init_args": options}
+    # A class that stands under the init_args of none is that class.
+    return _normal(options) if "class_path" in options else options
 
 
 def _merge(old: Any, new: Any, at: str, dropped: list[str]) -> Any:

@@ -66,6 +66,12 @@ def test_options_beside_the_class_are_its_options() -> None:
     assert tree == {"head": {"class_path": "Head", "init_args": {"a": 1, "b": 2}}}
 
 
+def test_a_class_under_the_options_of_none_is_that_class() -> None:
+    whole = {"model": {"class_path": "A", "init_args": {"x": 1}}}
+    nested = {"model": {"init_args": {"class_path": "A", "x": 1}}}
+    assert overlay({}, nested, []) == overlay(overlay({}, nested, []), {"model": {"x": 1}}, []) == whole
+
+
 def test_options_of_a_default_class_are_dropped_with_it() -> None:
     tree, dropped = laid({"optimizer": {"learning_rate": 0.1}}, {"optimizer": {"class_path": "Lion"}})
     assert tree == {"optimizer": {"class_path": "Lion", "init_args": {}}}
