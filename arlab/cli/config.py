@@ -136,9 +136,9 @@ def _merge(old: Any, new: Any, at: str, dropped: list[str]) -> Any:
     if "class_path" in new:
         if not _same(old.get("class_path"), new["class_path"]):
             return _replaced(old, new, at, dropped)
-        return {**new, "init_args": _merge(old["init_args"], new["init_args"], at, dropped)}
+        return {**new, "init_args": _merge(_options(old), _options(new), at, dropped)}
     if "class_path" in old:
-        return {**old, "init_args": _merge(old["init_args"], new, at, dropped)}
+        return {**old, "init_args": _merge(_options(old), new, at, dropped)}
     merged = dict(old)
     for key, value in new.items():
         if key.endswith("+"):
@@ -149,8 +149,14 @@ def _merge(old: Any, new: Any, at: str, dropped: list[str]) -> Any:
     return merged
 
 
+def _options(node: Tree) -> Tree:
+    """Those of a class; none where what stands for its name is itself a mapping that was laid over."""
+    options = node.get("init_args")
+    return options if isinstance(options, dict) else {}
+
+
 def _replaced(old: Tree, new: Any, at: str, dropped: list[str]) -> Any:
-    options = old["init_args"] if "class_path" in old else old
+    options = _options(old) if "class_path" in old else old
     if options:
         names = ", ".join(f"{key}={_short(value)}" for key, value in options.items())
         dropped.append(f"{at}: {_short(old)} -> {_short(new)}; dropped: {names}")
