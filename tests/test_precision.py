@@ -111,7 +111,7 @@ def test_modulation(cls: type[Modulation]) -> None:
 def test_quantizers(cls: type[Quantizer], training: bool) -> None:
     def quantise(z_BChw: Tensor) -> object:
         quantizer = cls()
-        quantizer.bind(4)
+        quantizer.bind(4, (6, 5))
         state = quantizer.train(training)(z_BChw)
         return state, tuple(quantizer.state_dict().values())
 
@@ -255,7 +255,7 @@ def test_float64_stays_float64() -> None:
     for norm in (NormedQK(norm=LayerNorm()), NormedQK()):
         assert norm.build(2, WIDTH).double()(x[:, None], x[:, None])[0].dtype == torch.float64
     quantizer = VectorQuantizer(codebook_size=8)
-    quantizer.bind(4)
+    quantizer.bind(4, (6, 5))
     vectors = quantizer.double().eval()(torch.randn(1, 4, 2, 2, dtype=torch.float64)).vectors
     assert vectors.dtype == torch.float64
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 from arlab.configurable import Configurable
@@ -15,6 +16,8 @@ from arlab.orderings.step import Layout
 
 Quantise = Callable[[Tensor, int], Tensor]
 """What a tokenizer makes of a level before the next is taken: (level (B, C, *grid), its number) to the same shape."""
+Refine = Callable[[Tensor, int], Tensor]
+"""What a tokenizer makes of a level's share of the whole map: (map (B, C, *shape), its number) to the same shape."""
 
 
 class Pyramid(Configurable, ABC):
@@ -37,9 +40,56 @@ class Pyramid(Configurable, ABC):
         """
 
     @abstractmethod
-    def split(self, z: Tensor, quantise: Quantise | None = None) -> list[Tensor]:
+    def split(self, z: Tensor, quantise: Quantise | None = None, refine: Refine | None = None) -> list[Tensor]:
         """A latent map (B, C, *shape) to one map per level, (B, C, *grid), quantised on the way where asked."""
 
     @abstractmethod
-    def canvas(self, levels: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
-        """The given first levels put back on one map (B, C, *shape); all of them unquantised give the latent back."""
+    def canvas(self, levels: Sequence[Tensor], shape: tuple[int, ...], refine: Refine | None = None) -> Tensor:
+        """The given first levels put back on one map (B, C, *shape); all of them unquantised give the latent back.
+
+        Zeros for no level at all are the caller's: there is nothing to take a batch size from.
+        """
+
+
+class ResidualPyramid(Pyramid, ABC):
+    """Each level expresses its own share of the latent and what the levels before it failed to express.
+
+    rest_l = rest_{l-1} + share_l - refine(up(q_l));  level_l = down(rest_{l-1} + share_l);  canvas = Σ_l refine(up(q_l))
+
+    Over all levels Σ share = latent, and the last one lies on the latent's own grid: nothing is left over.
+    """
+
+    @abstractmethod
+    def share(self, z: Tensor, level: int) -> Tensor | None:
+        """What enters at this level, (B, C, *shape); None for nothing. All shares sum to the latent."""
+
+    @abstractmethod
+    def down(self, rest: Tensor, level: int) -> Tensor:
+        """A map of the latent's shape on the grid of a level."""
+
+    @abstractmethod
+    def up(self, values: Tensor, level: int, shape: tuple[int, ...]) -> Tensor:
+        """A level's map on the latent's grid."""
+
+    def split(self, z: Tensor, quantise: Quantise | None = None, refine: Refine | None = None) -> list[Tensor]:
+        shape = tuple(z.shape[2:])
+        rest = torch.zeros_like(z)
+        levels: list[Tensor] = []
+        for level in range(len(self.layout(shape).shapes)):
+            share = self.share(z, level)
+            rest = rest if share is None else rest + share
+            values = self.down(rest, level)
+            values = values if quantise is None else quantise(values, level)
+            levels.append(values)
+            rest = rest - self._placed(values, level, shape, refine)
+        return levels
+
+    def canvas(self, levels: Sequence[Tensor], shape: tuple[int, ...], refine: Refine | None = None) -> Tensor:
+        total = self._placed(levels[0], 0, shape, refine)
+        for level, values in enumerate(levels[1:], start=1):
+            total = total + self._placed(values, level, shape, refine)
+        return total
+
+    def _placed(self, values: Tensor, level: int, shape: tuple[int, ...], refine: Refine | None) -> Tensor:
+        whole = self.up(values, level, shape)
+        return whole if refine is None else refine(whole, level)

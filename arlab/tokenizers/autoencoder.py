@@ -18,24 +18,34 @@ _MOST_BLOCKS = 1000
 class Autoencoder(nn.Module, Configurable, ABC):
     """Images to a smaller map of latent vectors and back; configured first, bound to the data later."""
 
-    downsampling: int
-    """Pixels per latent cell along each side."""
-
     @abstractmethod
-    def bind(self, channels: int, image_size: tuple[int, int], width: int) -> None:
-        """Create the weights for images (C, H, W) and latent vectors of ``width``.
+    def latent_shape(self, image_size: tuple[int, int]) -> tuple[int, ...]:
+        """The sides of the latent map of an image: (h, w), or (N,) for tokens without places.
 
         Raises:
-            ValueError: the image cannot be divided by the downsampling.
+            ValueError: the image cannot be divided so.
+        """
+
+    @abstractmethod
+    def bind(self, channels: int, image_size: tuple[int, int], width: int, encoder_width: int) -> None:
+        """Create the weights for images (C, H, W), an encoder that gives ``encoder_width``, a decoder of ``width``.
+
+        Raises:
+            ValueError: the image cannot be divided so.
         """
 
     @abstractmethod
     def encode(self, image_BCHW: Tensor) -> Tensor:
-        """Images to latent maps (B, width, h, w)."""
+        """Images to latent maps (B, encoder_width, *latent_shape)."""
 
     @abstractmethod
-    def decode(self, z_BChw: Tensor) -> Tensor:
-        """Latent maps to images (B, C, H, W), not clipped."""
+    def decode(self, z: Tensor) -> Tensor:
+        """Latent maps (B, width, *latent_shape) to images (B, C, H, W), not clipped."""
+
+    @property
+    @abstractmethod
+    def last_layer(self) -> Tensor:
+        """The weight of the decoder's last layer: where adversarial training compares gradients."""
 
 
 class ConvAutoencoder(Autoencoder):
@@ -79,19 +89,21 @@ class ConvAutoencoder(Autoencoder):
         self.norm_groups = norm_groups
         self.downsampling = 2 ** (len(multipliers) - 1)
 
-    def bind(self, channels: int, image_size: tuple[int, int], width: int) -> None:
-        if any(side % self.downsampling for side in image_size):
-            raise ValueError(
-                f"autoencoder: image_size {image_size} is not divisible by {self.downsampling}; "
-                "choose another data.image_size, or give fewer channel_multipliers "
-                "(each after the first halves both sides)"
-            )
+    def latent_shape(self, image_size: tuple[int, int]) -> tuple[int, ...]:
+        return downsampled(image_size, self.downsampling)
+
+    def bind(self, channels: int, image_size: tuple[int, int], width: int, encoder_width: int) -> None:
+        self.latent_shape(image_size)
         down: list[nn.Module] = [nn.Conv2d(channels, self.widths[0], 3, padding=1)]
         for level, features in enumerate(self.widths):
             down.extend(self._blocks(features))
             if level + 1 < len(self.widths):
                 down.append(nn.Conv2d(features, self.widths[level + 1], 3, stride=2, padding=1))
-        down += [nn.GroupNorm(self.norm_groups, self.widths[-1]), nn.SiLU(), nn.Conv2d(self.widths[-1], width, 1)]
+        down += [
+            nn.GroupNorm(self.norm_groups, self.widths[-1]),
+            nn.SiLU(),
+            nn.Conv2d(self.widths[-1], encoder_width, 1),
+        ]
         self.encoder = nn.Sequential(*down)
 
         up: list[nn.Module] = [nn.Conv2d(width, self.widths[-1], 3, padding=1)]
@@ -110,9 +122,15 @@ class ConvAutoencoder(Autoencoder):
         z_BChw: Tensor = self.encoder(image_BCHW)
         return z_BChw
 
-    def decode(self, z_BChw: Tensor) -> Tensor:
-        image_BCHW: Tensor = self.decoder(z_BChw)
+    def decode(self, z: Tensor) -> Tensor:
+        image_BCHW: Tensor = self.decoder(z)
         return image_BCHW
+
+    @property
+    def last_layer(self) -> Tensor:
+        convolution = self.decoder[-1]
+        assert isinstance(convolution, nn.Conv2d)
+        return convolution.weight
 
 
 class _ResBlock(nn.Module):
@@ -131,3 +149,17 @@ class _ResBlock(nn.Module):
         h_BCHW = self.conv2(F.silu(self.norm2(h_BCHW)))
         out_BCHW: Tensor = x_BCHW + h_BCHW
         return out_BCHW
+
+
+def downsampled(image_size: tuple[int, int], factor: int) -> tuple[int, int]:
+    """The latent's sides where each cell stands for factor · factor pixels.
+
+    Raises:
+        ValueError: the image cannot be divided so.
+    """
+    if any(side % factor for side in image_size):
+        raise ValueError(
+            f"autoencoder: image_size {image_size} is not divisible by {factor}; choose another data.image_size, "
+            "or give fewer channel_multipliers (each after the first halves both sides)"
+        )
+    return image_size[0] // factor, image_size[1] // factor

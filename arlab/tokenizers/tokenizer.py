@@ -6,6 +6,7 @@ Letters: B batch, C image channels or token vector width, H and W image sides, N
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,6 +15,18 @@ from arlab.data.facts import DataFacts
 from arlab.module import Module
 from arlab.orderings.step import Layout
 from arlab.tokens import TokenSpace
+
+
+class Encoded(NamedTuple):
+    """What is known of the tokens of images.
+
+    Attributes:
+        tokens: (B, N) indices or (B, N, C) vectors.
+        deviation: (B, N, C) standard deviation of vectors that are a Gaussian's means; None for certain tokens.
+    """
+
+    tokens: Tensor
+    deviation: Tensor | None = None
 
 
 class Tokenizer(Module, ABC):
@@ -29,7 +42,11 @@ class Tokenizer(Module, ABC):
 
     @abstractmethod
     def encode(self, image_BCHW: Tensor) -> Tensor:
-        """Images to tokens."""
+        """Images to tokens; where they are uncertain, the most likely ones."""
+
+    def encoded(self, image_BCHW: Tensor) -> Encoded:
+        """Images to tokens with what is known of their uncertainty."""
+        return Encoded(self.encode(image_BCHW))
 
     @abstractmethod
     def decode(self, tokens: Tensor) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 import torch
 from torch import Tensor
@@ -12,11 +10,11 @@ from torch.nn import functional as F
 from arlab.conformance.laws import LAWS, Subject
 from arlab.conformance.toy import ToyTokenizer
 from arlab.orderings.step import Layout
-from arlab.pyramids.pyramid import Pyramid, Quantise
+from arlab.pyramids.pyramid import ResidualPyramid
 from tests.paradigms.orderings import ScaleByScale
 
 
-class ResidualScales(Pyramid):
+class ResidualScales(ResidualPyramid):
     """Each scale is the area average of what the scales before it left over (VAR's, without phi).
 
     Args:
@@ -31,16 +29,14 @@ class ResidualScales(Pyramid):
             raise ValueError(f"pyramid.grids: the finest is {self.grids[-1]}, the latent is {shape}")
         return Layout(self.grids)
 
-    def split(self, z: Tensor, quantise: Quantise | None = None) -> list[Tensor]:
-        levels: list[Tensor] = []
-        for number, grid in enumerate(self.grids):
-            rest = z - self.canvas(levels, tuple(z.shape[2:])) if levels else z
-            level = F.adaptive_avg_pool2d(rest, grid)
-            levels.append(level if quantise is None else quantise(level, number))
-        return levels
+    def share(self, z: Tensor, level: int) -> Tensor | None:
+        return z if level == 0 else None
 
-    def canvas(self, levels: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
-        return torch.stack([F.interpolate(level, shape, mode="nearest") for level in levels]).sum(0)
+    def down(self, rest: Tensor, level: int) -> Tensor:
+        return F.adaptive_avg_pool2d(rest, self.grids[level])
+
+    def up(self, values: Tensor, level: int, shape: tuple[int, ...]) -> Tensor:
+        return F.interpolate(values, shape, mode="nearest")
 
 
 PYRAMIDS = [

@@ -18,7 +18,7 @@ def test_shapes_of_non_square_images(
     multipliers: list[int], image_size: tuple[int, int], latent_size: tuple[int, int]
 ) -> None:
     autoencoder = ConvAutoencoder(channels=8, channel_multipliers=multipliers, norm_groups=4)
-    autoencoder.bind(3, image_size, width=5)
+    autoencoder.bind(3, image_size, width=5, encoder_width=5)
     image = torch.randn(2, 3, *image_size)
     latent = autoencoder.encode(image)
     assert latent.shape == (2, 5, *latent_size)
@@ -28,7 +28,7 @@ def test_shapes_of_non_square_images(
 def test_the_place_of_a_pixel_is_kept() -> None:
     """What changes in the lower right corner of a wide image reaches the latent of that corner and not the others."""
     autoencoder = ConvAutoencoder(channels=8, res_blocks=0, norm_groups=8)
-    autoencoder.bind(1, (16, 32), width=4)
+    autoencoder.bind(1, (16, 32), width=4, encoder_width=4)
     image = torch.zeros(1, 1, 16, 32, requires_grad=True)
     latent = torch.nn.Sequential(*list(autoencoder.encoder)[:-3])(image)  # before the norm, which mixes all places
     latent[0, :, -1, -1].sum().backward()
@@ -40,7 +40,7 @@ def test_the_place_of_a_pixel_is_kept() -> None:
 
 def test_an_image_that_cannot_be_halved_is_refused() -> None:
     with pytest.raises(ValueError, match=r"image_size \(28, 30\) is not divisible by 4"):
-        ConvAutoencoder(channel_multipliers=[1, 1, 1]).bind(1, (28, 30), width=4)
+        ConvAutoencoder(channel_multipliers=[1, 1, 1]).bind(1, (28, 30), width=4, encoder_width=4)
 
 
 @pytest.mark.parametrize(

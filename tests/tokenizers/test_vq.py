@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from arlab.optimization import split_by_decay
+from arlab.orderings.step import Layout
 from arlab.tokenizers.quantizers.quantizer import CodeCounts, perplexity, usage
 from arlab.tokenizers.quantizers.vq import VectorQuantizer
 
 
 def bound(width: int = 3, **options: float) -> VectorQuantizer:
     quantizer = VectorQuantizer(**{"codebook_size": 8, **options})  # type: ignore[arg-type]
-    quantizer.bind(width)
+    quantizer.bind(width, (2, 5))
     return quantizer
 
 
@@ -35,9 +36,9 @@ def test_the_nearest_code_is_chosen() -> None:
     quantizer = bound().eval()
     z_BChw = latents()
     quantized = quantizer(z_BChw)
-    assert torch.equal(quantized.ids.flatten(), torch.cdist(flat(z_BChw), quantizer.codebook).argmin(-1))
-    assert quantized.ids.shape == (4, 2, 5)
-    torch.testing.assert_close(quantized.vectors, quantizer.lookup(quantized.ids).permute(0, 3, 1, 2))
+    assert torch.equal(quantized.tokens.flatten(), torch.cdist(flat(z_BChw), quantizer.codebook).argmin(-1))
+    assert quantized.tokens.shape == (4, 10)
+    torch.testing.assert_close(quantized.vectors, quantizer.assemble(quantizer.vectors(quantized.tokens)))
 
 
 def test_gradients_pass_straight_through_and_commit() -> None:
@@ -54,12 +55,12 @@ def test_gradients_pass_straight_through_and_commit() -> None:
 def test_the_codebook_starts_from_latents_and_follows_their_moving_average() -> None:
     quantizer = bound(decay=0.9, revive_below=0.0)
     first_BChw, second_BChw = latents(seed=1), latents(seed=2)
-    ids_T = quantizer(first_BChw).ids.flatten()
+    ids_T = quantizer(first_BChw).tokens.flatten()
     z_TC = flat(first_BChw)
 
     # By hand, from the start: 8 different latents, each with the average use 40 / 8.
     quantizer2 = bound(decay=0.9, revive_below=0.0)
-    quantizer2._initialise(z_TC)
+    quantizer2.start(z_TC)
     start_VC = quantizer2.codebook.clone()
     assert (torch.cdist(start_VC, z_TC).min(-1).values < 1e-6).all()
     assert len(start_VC.unique(dim=0)) == 8
@@ -87,7 +88,7 @@ def test_dead_codes_are_revived_as_latents_of_the_batch() -> None:
     quantizer.codebook[2] = quantizer.total[2] = 1e3  # far from everything, so never chosen
     quantizer.count[2] = 0.3 * quantizer.count.mean()  # halved once more it is below 0.2 of the average
     before = quantizer.codebook.clone()
-    revived = quantizer(z_BChw).revived
+    revived = quantizer(z_BChw).figures["revived"]
     assert revived >= 1
     assert (flat(z_BChw) - quantizer.codebook[2]).abs().sum(-1).min() < 1e-5
     alive = quantizer.count > 0.2 * quantizer.count.mean()
@@ -99,14 +100,14 @@ def test_without_revival_a_dead_code_stays() -> None:
     quantizer = bound(decay=0.5, revive_below=0.0)
     quantizer(latents())
     quantizer.codebook[2], quantizer.total[2] = 1e3, 1e3 * quantizer.count[2]
-    assert quantizer(latents(seed=3)).revived == 0
+    assert quantizer(latents(seed=3)).figures["revived"] == 0
     torch.testing.assert_close(quantizer.codebook[2], torch.full((3,), 1e3))
 
 
 def test_evaluation_changes_nothing() -> None:
     quantizer = bound().eval()
     before = copy.deepcopy(quantizer.state_dict())
-    assert quantizer(latents()).revived == 0
+    assert not quantizer(latents()).figures
     assert all(torch.equal(before[key], value) for key, value in quantizer.state_dict().items())
 
 
@@ -134,12 +135,13 @@ def test_no_optimizer_touches_the_codebook() -> None:
 
 
 def test_usage_and_perplexity_by_hand() -> None:
-    counts = CodeCounts(4)
+    counts = CodeCounts(Layout(((1, 1), (1, 2))), 4)
     counts.update(torch.tensor([[0, 0, 1]]))
-    counts.update(torch.tensor([3]))
-    counted = counts.compute()
-    assert counted.tolist() == [2, 1, 0, 1]
-    assert usage(counted) == 0.75
+    counts.update(torch.tensor([[3, 3, 3]]))
+    counted_LV = counts.compute()
+    assert counted_LV.tolist() == [[1, 0, 0, 1], [1, 1, 0, 2]]
+    assert usage(counted_LV).tolist() == [0.5, 0.75]
+    counted = torch.tensor([2, 1, 0, 1])
     entropy = 0.5 * math.log(2) + 2 * 0.25 * math.log(4)
     torch.testing.assert_close(perplexity(counted), torch.tensor(math.exp(entropy)))
     torch.testing.assert_close(perplexity(torch.ones(16)), torch.tensor(16.0))

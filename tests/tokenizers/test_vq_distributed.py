@@ -14,7 +14,7 @@ from arlab.tokenizers.quantizers.vq import VectorQuantizer
 
 def trained(z_BChw: Tensor, revive_below: float) -> VectorQuantizer:
     quantizer = VectorQuantizer(codebook_size=8, decay=0.5, revive_below=revive_below)
-    quantizer.bind(3)
+    quantizer.bind(3, (2, 5))
     quantizer.step += 1  # started already: the first codes are those of the constructor
     quantizer(z_BChw)
     quantizer(z_BChw + 0.1)

@@ -1,18 +1,24 @@
-"""The contract of a quantizer: latent vectors to indices into a codebook.
+"""The contracts of quantizers: latent maps to tokens, and of codebooks: vectors to indices.
 
-Letters: B batch, C vector width, h and w latent sides, V codebook size.
+Letters: B batch, C vector width, S the latent's sides (h, w or one), N tokens, L levels, V codebook size, T vectors.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from arlab.configurable import Configurable
+from arlab.orderings.step import Layout
+from arlab.precision import in_float32, upcast
+
+COUNTED = 2**18
+"""Codes are counted one by one up to a codebook of this size; larger ones are implicit (bits), and mostly unused."""
 
 
 @dataclass(frozen=True)
@@ -20,76 +26,170 @@ class Quantized:
     """What quantising a latent map gives.
 
     Attributes:
-        vectors: (B, C, h, w) the chosen code vectors; gradients pass straight through to the latents.
-        ids: (B, h, w) int64 which codes they are.
+        vectors: (B, C, *S) what the decoder gets; gradients pass through to the latents.
+        tokens: (B, N) int64 indices, or (B, N, C) vectors where tokens are continuous.
         loss: scalar added to the training loss.
-        usage: scalar, the share of the codebook that this batch hits.
-        revived: scalar, how many dead codes were replaced in this step; 0 outside training.
+        figures: scalars worth logging, by name: codes revived, entropies, nats.
+        deviation: (B, N, C) standard deviation of continuous tokens around ``tokens``; None where they have none.
     """
 
     vectors: Tensor
-    ids: Tensor
+    tokens: Tensor
     loss: Tensor
-    usage: Tensor
-    revived: Tensor
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
+    deviation: Tensor | None = None
 
 
 class Quantizer(nn.Module, Configurable, ABC):
-    """Maps latent vectors to codes; configured first, bound to the width of a vector later.
+    """Maps a latent map to tokens and back; configured first, bound to the latent later.
 
     Under autocast it computes in float32 (``arlab.precision.in_float32``): near-equal distances must not decide anew.
     """
 
+    codebook_size: int | None
+    """V; None for continuous tokens. Known once bound."""
+    layout: Layout
+    """Where the tokens of a latent lie; known once bound."""
+
+    def encoder_width(self, width: int) -> int:
+        """The channels the encoder must give for tokens of ``width``: as many, unless it says otherwise."""
+        return width
+
+    @abstractmethod
+    def bind(self, width: int, shape: tuple[int, ...]) -> None:
+        """Create what depends on the latent: vectors of ``width`` on a grid of ``shape``.
+
+        Raises:
+            ValueError: it cannot quantise such a latent.
+        """
+
+    @abstractmethod
+    def forward(self, z: Tensor) -> Quantized:
+        """Quantise a latent map (B, encoder_width, *S)."""
+
+    @abstractmethod
+    def vectors(self, tokens: Tensor) -> Tensor:
+        """The vector of each token, (B, N, C)."""
+
+    def assemble(self, vectors_BNC: Tensor, level: int | None = None) -> Tensor:
+        """The vectors of the levels below ``level`` (None: of all) put back on one map (B, C, *S)."""
+        z: Tensor = vectors_BNC.transpose(1, 2).unflatten(-1, self.layout.finest)
+        return z
+
+
+@dataclass(frozen=True)
+class Coded:
+    """What a codebook makes of vectors.
+
+    Attributes:
+        ids: (T,) int64.
+        vectors: (T, C) the code vectors as the decoder gets them; gradients pass through to what was quantised.
+        code: (T, C) the code vectors as such; gradients go to what the codebook itself learns, if it learns by any.
+        loss: scalar, the whole of the codebook's loss.
+        regularizer: scalar, the part of ``loss`` that does not draw latents and codes together (entropies).
+        figures: scalars worth logging, by name.
+    """
+
+    ids: Tensor
+    vectors: Tensor
+    code: Tensor
+    loss: Tensor
+    regularizer: Tensor
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Codebook(Quantizer, ABC):
+    """A quantizer of single vectors: every cell of the latent map becomes one code, row by row."""
+
     codebook_size: int
-    """V."""
+
+    def bind(self, width: int, shape: tuple[int, ...]) -> None:
+        self.layout = Layout((shape,))
+        self.create(width)
 
     @abstractmethod
-    def bind(self, width: int) -> None:
-        """Create the codebook."""
+    def create(self, width: int) -> None:
+        """Create the codes, of ``width``.
+
+        Raises:
+            ValueError: they cannot have this width.
+        """
 
     @abstractmethod
-    def forward(self, z_BChw: Tensor) -> Quantized:
-        """Quantise a latent map."""
+    def quantise(self, z_TC: Tensor) -> Coded:
+        """Choose a code for each vector; changes no state."""
 
     @abstractmethod
     def lookup(self, ids: Tensor) -> Tensor:
         """The code vectors of indices of any shape, (..., C)."""
 
+    def start(self, z_TC: Tensor) -> None:
+        """Called before ``quantise`` in training, with vectors of the batch: a codebook may begin from the first."""
+
+    def update(self, z_TC: Tensor, ids_T: Tensor) -> Mapping[str, Tensor]:
+        """Called once after each training batch with all it quantised: what is not learned by gradient is here.
+
+        Returns figures worth logging.
+        """
+        return {}
+
+    @in_float32
+    def forward(self, z: Tensor) -> Quantized:
+        z_TC = upcast(z).movedim(1, -1).flatten(0, -2)
+        if self.training:
+            self.start(z_TC.detach())
+        coded = self.quantise(z_TC)
+        figures = {**coded.figures}
+        if self.training:
+            figures |= self.update(z_TC.detach(), coded.ids)
+        vectors = coded.vectors.to(z.dtype).unflatten(0, (z.shape[0], *z.shape[2:])).movedim(-1, 1)
+        return Quantized(vectors, coded.ids.reshape(z.shape[0], -1), coded.loss, figures)
+
+    def vectors(self, tokens: Tensor) -> Tensor:
+        return self.lookup(tokens)
+
 
 class CodeCounts(Metric):
-    """How often each code was hit over a whole evaluation, summed over processes.
+    """How often each code was hit on each level over a whole evaluation, summed over processes.
 
     Args:
+        layout: where the tokens lie.
         codebook_size: V.
     """
 
     counts: Tensor
 
-    def __init__(self, codebook_size: int) -> None:
+    def __init__(self, layout: Layout, codebook_size: int) -> None:
         super().__init__()
-        self.add_state("counts", default=torch.zeros(codebook_size, dtype=torch.int64), dist_reduce_fx="sum")
+        self.layout = layout
+        self.codebook_size = codebook_size
+        shape = (len(layout.shapes), codebook_size)
+        self.add_state("counts", default=torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, ids: Tensor) -> None:
-        """Count the codes in ``ids``."""
-        self.counts += count_codes(ids, len(self.counts))
+    def update(self, tokens_BN: Tensor) -> None:
+        """Count the codes of images."""
+        self.counts += count_codes(tokens_BN, self.layout, self.codebook_size)
 
     def compute(self) -> Tensor:
-        """(V,) int64."""
+        """(L, V) int64."""
         return self.counts
 
 
-def count_codes(ids: Tensor, codebook_size: int) -> Tensor:
-    """How often each code occurs, (V,) int64."""
-    return torch.bincount(ids.flatten(), minlength=codebook_size)
+def count_codes(tokens_BN: Tensor, layout: Layout, codebook_size: int) -> Tensor:
+    """How often each code occurs on each level, (L, V) int64."""
+    level_N = layout.level_N.to(tokens_BN.device)
+    levels = len(layout.shapes)
+    flat = torch.bincount((tokens_BN + codebook_size * level_N).flatten(), minlength=levels * codebook_size)
+    return flat.view(levels, codebook_size)
 
 
-def usage(counts_V: Tensor) -> Tensor:
-    """The share of codes hit at least once, in [0, 1]."""
-    return (counts_V > 0).float().mean()
+def usage(counts: Tensor) -> Tensor:
+    """The share of codes hit at least once, in [0, 1]; of counts (..., V)."""
+    return (counts > 0).float().mean(-1)
 
 
-def perplexity(counts_V: Tensor) -> Tensor:
+def perplexity(counts: Tensor) -> Tensor:
     """exp(-Σ p ln p) for p = counts / Σ counts: V if all codes are equally frequent, 1 if only one occurs."""
-    p_V = counts_V.float() / counts_V.sum().clamp(min=1)
-    nats: Tensor = torch.special.entr(p_V).sum()
+    p = counts.float() / counts.sum(-1, keepdim=True).clamp(min=1)
+    nats: Tensor = torch.special.entr(p).sum(-1)
     return nats.exp()

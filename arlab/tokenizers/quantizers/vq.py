@@ -1,24 +1,23 @@
 """Vector quantisation with a codebook that follows the latents by moving averages.
 
-Letters: B batch, C vector width, h and w latent sides, V codebook size, T = B · h · w vectors quantised.
+Letters: C vector width, V codebook size, T vectors quantised.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.distributed as dist
-from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from arlab.precision import in_float32, upcast
 from arlab.rng import mix_seed
-from arlab.tokenizers.quantizers.quantizer import Quantized, Quantizer, count_codes, usage
+from arlab.tokenizers.quantizers.quantizer import Codebook, Coded
 
 
-class VectorQuantizer(Quantizer):
+class VectorQuantizer(Codebook):
     """Each latent becomes its nearest code; a code is the moving average of the latents it was nearest to.
 
     id = argmin_v |z - e_v|;  n_v ← d n_v + (1 - d) #v;  s_v ← d s_v + (1 - d) Σ_{id = v} z;  e_v = s_v / n_v;
@@ -71,7 +70,7 @@ class VectorQuantizer(Quantizer):
     def extra_repr(self) -> str:
         return f"codebook_size={self.codebook_size}, decay={self.decay}, revive_below={self.revive_below}"
 
-    def bind(self, width: int) -> None:
+    def create(self, width: int) -> None:
         codebook_VC = torch.randn(self.codebook_size, width, generator=torch.Generator().manual_seed(self.seed))
         self.register_buffer("codebook", codebook_VC)
         self.register_buffer("count", torch.ones(self.codebook_size))
@@ -81,21 +80,12 @@ class VectorQuantizer(Quantizer):
     def lookup(self, ids: Tensor) -> Tensor:
         return F.embedding(ids, self.codebook)
 
-    @in_float32
-    def forward(self, z_BChw: Tensor) -> Quantized:
-        z_TC = rearrange(upcast(z_BChw), "b c h w -> (b h w) c")
-        if self.training and int(self.step) == 0:
-            self._initialise(z_TC.detach())
+    def quantise(self, z_TC: Tensor) -> Coded:
         ids_T = self.nearest(z_TC.detach())
         code_TC = self.lookup(ids_T)
         loss = self.commitment_weight * F.mse_loss(z_TC, code_TC)
         straight_TC = z_TC + (code_TC - z_TC).detach()
-        counts_V = count_codes(ids_T, self.codebook_size)
-        revived = self._update(z_TC.detach(), ids_T, counts_V) if self.training else loss.new_zeros(())
-        batch, _, height, width = z_BChw.shape
-        vectors_BChw = rearrange(straight_TC.to(z_BChw.dtype), "(b h w) c -> b c h w", b=batch, h=height, w=width)
-        ids_Bhw = rearrange(ids_T, "(b h w) -> b h w", b=batch, h=height, w=width)
-        return Quantized(vectors_BChw, ids_Bhw, loss, usage(counts_V), revived)
+        return Coded(ids_T, straight_TC, code_TC, loss, loss.new_zeros(()))
 
     def nearest(self, z_TC: Tensor) -> Tensor:
         """argmin_v |z - e_v|² = argmin_v |e_v|² - 2 z · e_v, shape (T,)."""
@@ -103,16 +93,18 @@ class VectorQuantizer(Quantizer):
         return distance_TV.argmin(-1)
 
     @torch.no_grad()
-    def _initialise(self, z_TC: Tensor) -> None:
+    def start(self, z_TC: Tensor) -> None:
+        if int(self.step) > 0:
+            return
         self.codebook.copy_(self._pick(z_TC))
         # Every code begins with the average use, so that none counts as dead before it had its chance.
         self.count.fill_(len(z_TC) * _world_size() / self.codebook_size)
         self.total.copy_(self.codebook * self.count[:, None])
 
     @torch.no_grad()
-    def _update(self, z_TC: Tensor, ids_T: Tensor, counts_V: Tensor) -> Tensor:
-        """One step of the moving averages, then revival; returns how many codes were revived."""
-        seen_V = counts_V.to(z_TC.dtype)
+    def update(self, z_TC: Tensor, ids_T: Tensor) -> Mapping[str, Tensor]:
+        """One step of the moving averages, then revival."""
+        seen_V = torch.bincount(ids_T, minlength=self.codebook_size).to(z_TC.dtype)
         sum_VC = torch.zeros_like(self.total).index_add_(0, ids_T, z_TC)
         if _world_size() > 1:
             dist.all_reduce(seen_V)
@@ -125,7 +117,7 @@ class VectorQuantizer(Quantizer):
         self.total.copy_(torch.where(dead_V[:, None], self._pick(z_TC) * average, self.total))
         self.count.copy_(torch.where(dead_V, average, self.count))
         self.codebook.copy_(self.total / self.count.clamp(min=1e-8)[:, None])
-        return dead_V.sum().to(z_TC.dtype)
+        return {"revived": dead_V.sum().to(z_TC.dtype)}
 
     def _pick(self, z_TC: Tensor) -> Tensor:
         """V latents of this batch, different ones where there are enough; the first process's on all of them."""

@@ -1,0 +1,167 @@
+"""What learned tokenizers share: an autoencoder with a quantizer between its halves, its training and its figures.
+
+Letters: B batch, C channels or vector width, H and W image sides, N tokens, L levels, V codebook size.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torchmetrics.image import PeakSignalNoiseRatio
+
+from arlab.data.data import Batch
+from arlab.data.facts import DataFacts
+from arlab.optimization import AdamW
+from arlab.tokenizers.autoencoder import Autoencoder
+from arlab.tokenizers.losses import ReconstructionLoss
+from arlab.tokenizers.quantizers.quantizer import (
+    COUNTED,
+    CodeCounts,
+    Quantized,
+    Quantizer,
+    count_codes,
+    perplexity,
+    usage,
+)
+from arlab.tokenizers.tokenizer import Encoded, Tokenizer, required_facts
+from arlab.tokens import TokenSpace
+
+
+class LearnedTokenizer(Tokenizer, ABC):
+    """Image → encoder → quantizer → decoder → image.
+
+    loss = reconstruction(x̂, x) + quantizer loss
+
+    Logged: train/loss, train/usage and the quantizer's own figures; val/loss, val/psnr in dB, and val/usage and
+    val/perplexity of the codebook over the whole validation part, of each level where there are several
+    (val/usage_level_0, ...); the same under test.
+
+    Args:
+        facts: of the data.
+        autoencoder: the network.
+        quantizer: from latent vectors to tokens.
+        token_width: C, the width of a token's vector.
+        reconstruction: what reconstructions are measured by in training.
+        optimizer: of encoder and decoder.
+    """
+
+    def __init__(
+        self,
+        *,
+        facts: DataFacts | None,
+        autoencoder: Autoencoder,
+        quantizer: Quantizer,
+        token_width: int,
+        reconstruction: ReconstructionLoss,
+        optimizer: AdamW,
+    ) -> None:
+        super().__init__()
+        if token_width < 1:
+            raise ValueError(f"tokenizer.token_width: must be at least 1, got {token_width}")
+        self.facts = required_facts(facts)
+        self.autoencoder = autoencoder
+        self.quantizer = quantizer
+        self.reconstruction = reconstruction
+        self.optimizer = optimizer
+        shape = autoencoder.latent_shape(self.facts.image_size)
+        encoder_width = quantizer.encoder_width(token_width)
+        autoencoder.bind(self.facts.channels, self.facts.image_size, token_width, encoder_width)
+        quantizer.bind(token_width, shape)
+        self.layout = quantizer.layout
+        self.space = TokenSpace(token_width, quantizer.codebook_size)
+        self.psnr = PeakSignalNoiseRatio(data_range=1.0)
+        countable = quantizer.codebook_size is not None and quantizer.codebook_size <= COUNTED
+        self.codes = CodeCounts(self.layout, quantizer.codebook_size or 0) if countable else None
+
+    # ---- tokens
+
+    def encode(self, image_BCHW: Tensor) -> Tensor:
+        return self.encoded(image_BCHW).tokens
+
+    def encoded(self, image_BCHW: Tensor) -> Encoded:
+        quantized = self._quantized(image_BCHW)
+        return Encoded(quantized.tokens, quantized.deviation)
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        return self.autoencoder.decode(self.quantizer.assemble(self.vectors(tokens))).clamp(-1, 1)
+
+    def vectors(self, tokens: Tensor) -> Tensor:
+        return self.quantizer.vectors(tokens)
+
+    def canvas(self, tokens: Tensor, level: int) -> Tensor:
+        if len(self.layout.shapes) == 1:
+            return super().canvas(tokens, level)
+        return self.quantizer.assemble(self.vectors(tokens), level)
+
+    def preview(self, tokens: Tensor, known_BN: Tensor) -> Tensor:
+        """Of tokens on several levels: the levels of which anything is known, its unknown vectors zero."""
+        if len(self.layout.shapes) == 1:
+            return super().preview(tokens, known_BN)
+        known_N = known_BN.any(0)
+        levels = int(self.layout.level_N[known_N.cpu()].max()) + 1 if bool(known_N.any()) else 0
+        filler = known_BN.reshape(*known_BN.shape, *(1,) * (tokens.dim() - 2))
+        vectors_BNC = self.vectors(tokens.where(filler, 0)) * known_BN[..., None]
+        return self.autoencoder.decode(self.quantizer.assemble(vectors_BNC, levels)).clamp(-1, 1)
+
+    def _quantized(self, image_BCHW: Tensor) -> Quantized:
+        quantized: Quantized = self.quantizer(self.autoencoder.encode(image_BCHW))
+        return quantized
+
+    # ---- training
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        quantized = self._quantized(batch.image)
+        reconstruction_BCHW = self.autoencoder.decode(quantized.vectors)
+        loss: Tensor = self.reconstruction(reconstruction_BCHW, batch.image) + quantized.loss
+        self.log("train/loss", loss, prog_bar=True)
+        if self.codes is not None:
+            counts_LV = count_codes(quantized.tokens, self.layout, self.codes.codebook_size)
+            self.log("train/usage", usage(counts_LV.sum(0)))
+        self.log_dict({f"train/{name}": figure for name, figure in quantized.figures.items()})
+        return loss
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        return self.optimizer.build(self, int(self.trainer.estimated_stepping_batches))
+
+    # ---- evaluation
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate("test", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._report("test")
+
+    def _evaluate(self, part: str, batch: Batch) -> None:
+        quantized = self._quantized(batch.image)
+        reconstruction_BCHW = self.autoencoder.decode(quantized.vectors)
+        loss = self.reconstruction(reconstruction_BCHW, batch.image) + quantized.loss
+        size = len(batch.image)
+        self.log(f"{part}/loss", loss, batch_size=size, sync_dist=True)
+        figures = {f"{part}/{name}": figure for name, figure in quantized.figures.items()}
+        self.log_dict(figures, batch_size=size, sync_dist=True)
+        self.psnr.update((reconstruction_BCHW.clamp(-1, 1) + 1) / 2, (batch.image + 1) / 2)
+        if self.codes is not None:
+            self.codes.update(quantized.tokens)
+
+    def _report(self, part: str) -> None:
+        # These are over all processes already; sync_dist only keeps Lightning from warning that they might not be.
+        self.log(f"{part}/psnr", self.psnr.compute(), prog_bar=True, sync_dist=True)
+        self.psnr.reset()
+        if self.codes is None:
+            return
+        counts_LV = self.codes.compute()
+        self.codes.reset()
+        for name, figure in (("usage", usage), ("perplexity", perplexity)):
+            self.log(f"{part}/{name}", figure(counts_LV.sum(0)), sync_dist=True)
+            if len(counts_LV) > 1:
+                each_L = figure(counts_LV)
+                levels = {f"{part}/{name}_level_{level}": each_L[level] for level in range(len(each_L))}
+                self.log_dict(levels, sync_dist=True)
