@@ -54,7 +54,8 @@ class Pyramid(Configurable, ABC):
 class ResidualPyramid(Pyramid, ABC):
     """Each level expresses its own share of the latent and what the levels before it failed to express.
 
-    rest_l = rest_{l-1} + share_l - refine(up(q_l));  level_l = down(rest_{l-1} + share_l);  canvas = Σ_l refine(up(q_l))
+    level_l = down(rest_{l-1} + share_l);  rest_l = rest_{l-1} + share_l - refine(up(q_l));
+    canvas = Σ_l refine(up(q_l))
 
     Over all levels Σ share = latent, and the last one lies on the latent's own grid: nothing is left over.
     """
