@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from arlab.data.facts import DataFacts
-from arlab.data.memory import MemoryData, Parts
-from arlab.data.stream import Images
+from arlab.data.memory import MemoryData, Parts, embedded
 from arlab.data.transforms import Transform
 
 _FILE = Path(__file__).with_name("fashion_mnist.npz")
@@ -70,18 +66,4 @@ class FashionMNIST(MemoryData):
         return _FACTS
 
     def read(self) -> Parts:
-        with np.load(_FILE) as arrays:
-            train, test = (
-                Images(
-                    torch.from_numpy(arrays[f"x_{part}"])[:, None],
-                    torch.from_numpy(arrays[f"y_{part}"]),
-                    levels=_FACTS.levels,
-                )
-                for part in ("train", "test")
-            )
-        kept = len(train) - self.validation_size
-        if kept < 1:
-            raise ValueError(
-                f"data.validation_size: {self.validation_size} leaves nothing of {len(train)} training images"
-            )
-        return Parts(train[:kept], train[kept:], test)
+        return embedded(_FILE, _FACTS.levels, self.validation_size)

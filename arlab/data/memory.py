@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
 
 from arlab.data.data import Part
 from arlab.data.loaders import LoadedData, Split
@@ -93,3 +97,27 @@ class MemoryData(LoadedData):
             training=split is Split.TRAIN,
             in_memory=True,
         )
+
+
+def embedded(file: Path, levels: int, validation_size: int) -> Parts:
+    """The parts of an image set that ships with arlab; the last training images are held out for validation.
+
+    Args:
+        file: an .npz of x_train, y_train, x_test and y_test, images (N, H, W) or (N, H, W, C) in uint8.
+        levels: intensities of a channel.
+        validation_size: how many are held out.
+
+    Raises:
+        ValueError: nothing would be left to train on.
+    """
+    with np.load(file) as arrays:
+        parts = []
+        for part in ("train", "test"):
+            pixel = torch.from_numpy(arrays[f"x_{part}"])
+            pixel_NCHW = pixel[:, None] if pixel.dim() == 3 else pixel.permute(0, 3, 1, 2).contiguous()
+            parts.append(Images(pixel_NCHW, torch.from_numpy(arrays[f"y_{part}"]), levels=levels))
+    train, test = parts
+    kept = len(train) - validation_size
+    if kept < 1:
+        raise ValueError(f"data.validation_size: {validation_size} leaves nothing of {len(train)} training images")
+    return Parts(train[:kept], train[kept:], test)

@@ -11,13 +11,16 @@ from torch.utils.data import DataLoader
 from arlab.configurable import from_spec
 from arlab.data.data import Batch, ImageData
 from arlab.data.digits import Digits
+from arlab.data.emoji import Emoji
 from arlab.data.facts import DataFacts
 from arlab.data.fashion_mnist import FashionMNIST
 from arlab.data.memory import MemoryData
 
 
 @pytest.mark.parametrize(
-    ("data", "sizes"), [(FashionMNIST(), (4500, 500, 1000)), (Digits(), (1300, 200, 297))], ids=["fashion", "digits"]
+    ("data", "sizes"),
+    [(FashionMNIST(), (4500, 500, 1000)), (Digits(), (1300, 200, 297)), (Emoji(), (3000, 365, 400))],
+    ids=["fashion", "digits", "emoji"],
 )
 def test_parts_are_disjoint_labelled_and_in_range(data: MemoryData, sizes: tuple[int, int, int]) -> None:
     parts = [data.parts.train, data.parts.validation, data.parts.test]
