@@ -169,7 +169,7 @@ def driven_by_truth(subject: Subject) -> None:
     condition = generator.conditioner(torch.zeros(len(tokens), dtype=torch.long))
     known = Known(tokens, noisy_BNC, time_BN) if subject.noised else Known(tokens)
     expected, _ = generator.slot_embedding(
-        step.feed, known, condition, generator.ordering, generator.head, generator.tokenizer.module
+        step.feed, known, condition, generator.ordering, generator.head, generator.tokenizer
     )
     if not torch.equal(inputs, expected):
         slot = int((inputs != expected).any(-1).any(0).nonzero()[0])

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from arlab.backbones.attention import Mask
 from arlab.generators.conditioners import Condition
+from arlab.generators.frozen import FrozenTokenizer
 from arlab.heads.head import Head
 from arlab.orderings.ordering import Ordering, Prefix, Visibility
 from arlab.orderings.step import Kind, Layout, Slots
-from arlab.tokenizers.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,13 @@ class SlotEmbedding(nn.Module):
         self.time = _TimeEmbedding(width) if Kind.NOISY in ordering.carries else None
 
     def forward(
-        self, slots: Slots, known: Known, condition: Condition, ordering: Ordering, head: Head, tokenizer: Tokenizer
+        self,
+        slots: Slots,
+        known: Known,
+        condition: Condition,
+        ordering: Ordering,
+        head: Head,
+        tokenizer: FrozenTokenizer,
     ) -> tuple[Tensor, Tensor]:
         """Input vectors (B, S, D) and the condition that modulates, (B, 1, D) or per slot (B, S, D)."""
         kinds, inverse = slots.by_kind
@@ -94,7 +100,8 @@ class SlotEmbedding(nn.Module):
                 part_BSD = self.learned_RD[source].expand(batch, -1, -1)
             elif kind is Kind.COMPUTED:
                 assert self.computed is not None, "the ordering did not say that it feeds computed slots"
-                part_BSD = self.computed(ordering.compute(known.tokens, source, tokenizer.layout, tokenizer.canvas))
+                canvas_BSC = ordering.compute(known.tokens, source, tokenizer.layout, tokenizer.canvas)
+                part_BSD = self.computed(canvas_BSC.to(self.computed.weight.dtype))
             else:
                 assert known.noisy is not None, "noised slots need a head that gives noise"
                 part_BSD = head.embed(gather(known.noisy, source))
