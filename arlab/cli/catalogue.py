@@ -34,6 +34,7 @@ _IRREGULAR = {
     "FeedForward": "feed_forward",
     "Rotary": "rotary",
     "Nowhere": "nowhere",
+    "Similarity": "similarities",
 }
 
 

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from arlab.optimization import split_by_decay
 from arlab.orderings.step import Layout
+from arlab.tokenizers.quantizers.entropy import EntropyLoss
 from arlab.tokenizers.quantizers.quantizer import CodeCounts, perplexity, usage
+from arlab.tokenizers.quantizers.similarity import Cosine
 from arlab.tokenizers.quantizers.vq import VectorQuantizer
 
 
@@ -128,6 +130,34 @@ def test_fewer_latents_than_codes_still_start() -> None:
     quantizer = bound(codebook_size=32)
     quantizer(latents(batch=1))
     assert torch.isfinite(quantizer.codebook).all()
+
+
+def test_cosine_codes_are_the_directions_of_moving_averages() -> None:
+    quantizer = VectorQuantizer(codebook_size=8, decay=0.9, revive_below=0.0, similarity=Cosine())
+    quantizer.bind(3, (2, 5))
+    torch.testing.assert_close(quantizer.codebook.norm(dim=-1), torch.ones(8))
+    unit_TC = torch.nn.functional.normalize(flat(latents(seed=1)), dim=-1)
+    quantizer.start(flat(latents(seed=1)))
+    start_VC = quantizer.codebook.clone()
+    assert ((start_VC @ unit_TC.T).max(-1).values > 1 - 1e-6).all()
+    quantized = quantizer(latents(seed=1))
+    nearest_T = (unit_TC @ start_VC.T).argmax(-1)
+    assert torch.equal(quantized.tokens.flatten(), nearest_T)
+    torch.testing.assert_close(flat(quantized.vectors), start_VC[nearest_T])
+    for v in range(8):
+        total_C = 0.9 * 5 * start_VC[v] + 0.1 * unit_TC[nearest_T == v].sum(0)
+        torch.testing.assert_close(quantizer.codebook[v], total_C / total_C.norm())
+
+
+def test_the_entropy_loss_has_its_gradient_though_the_codes_move_before_it_is_taken() -> None:
+    quantizer = VectorQuantizer(codebook_size=8, commitment_weight=0.0, entropy=EntropyLoss(temperature=0.5))
+    quantizer.bind(3, (2, 5))
+    quantizer(latents(seed=1))
+    z_BChw, codes_VC = latents().requires_grad_(), quantizer.codebook.clone()
+    (given_BChw,) = torch.autograd.grad(quantizer(z_BChw).loss, z_BChw)
+    assert not torch.equal(quantizer.codebook, codes_VC)
+    expected = EntropyLoss(temperature=0.5)(torch.cdist(flat(z_BChw), codes_VC).square())[0]
+    torch.testing.assert_close(given_BChw, torch.autograd.grad(expected, z_BChw)[0])
 
 
 def test_no_optimizer_touches_the_codebook() -> None:

@@ -1,0 +1,45 @@
+"""Which code is nearest: how latents and codes are compared.
+
+Letters: C vector width, V codebook size, T vectors.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from arlab.configurable import Configurable
+
+
+class Similarity(Configurable, ABC):
+    """Puts latents and codes where their distance says how alike they are; the decoder gets them from there."""
+
+    @abstractmethod
+    def place(self, x: Tensor) -> Tensor:
+        """Vectors (..., C) to where they are compared; placing twice is placing once."""
+
+
+class Euclidean(Similarity):
+    """Vectors stay where they are: the nearest code is argmin |z - e|."""
+
+    def place(self, x: Tensor) -> Tensor:
+        return x
+
+
+class Cosine(Similarity):
+    """Vectors are divided by their length: the nearest code is argmax cos(z, e), and the decoder gets unit vectors.
+
+    Vector-quantized Image Modeling with Improved VQGAN (ViT-VQGAN), arXiv 2110.04627; as in LlamaGen,
+    arXiv 2406.06525.
+    """
+
+    def place(self, x: Tensor) -> Tensor:
+        return F.normalize(x, dim=-1)
+
+
+def relative_distance(z_TC: Tensor, code_VC: Tensor) -> Tensor:
+    """|e_v|² - 2 z · e_v = |z - e_v|² - |z|², shape (T, V): what differs between codes."""
+    return torch.addmm(code_VC.square().sum(-1), z_TC, code_VC.T, alpha=-2)
