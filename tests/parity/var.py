@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from arlab.backbones.attention import Attention
@@ -22,7 +22,7 @@ from arlab.generators.sampler import Sampler
 from arlab.heads.discrete import DiscreteHead
 from arlab.heads.head import Predict, Sampling
 from arlab.orderings.ordering import Drawn
-from arlab.orderings.step import Layout, Step
+from arlab.orderings.step import Step
 from arlab.tokenizers.tokenizer import Tokenizer
 from arlab.tokens import TokenSpace
 from tests.goldens import golden
@@ -30,6 +30,7 @@ from tests.paradigms.orderings import ScaleByScale
 from tests.parity.llama import CLASSES, logits_of, per_token_loss
 from tests.parity.llamagen import implied_distribution
 from tests.parity.measured import Measured, Meter
+from tests.parity.var_tokenizer import quantizer
 
 METER = Meter("VAR")
 IO = "varA_io"
@@ -48,19 +49,14 @@ PARAMETERS = (
 )
 
 
-class ResidualTokenizer(Tokenizer):
-    """The part of VAR's tokenizer that a generator sees: codebook, and φ = (h + conv(h)) / 2 of each scale."""
+class LatentTokenizer(Tokenizer):
+    """VAR's quantizer without the autoencoder around it: all that a generator sees of a tokenizer."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layout, self.space = Layout(((1, 1), (2, 2), (3, 3), (4, 4))), TokenSpace(16, 512)
+        self.quantizer = quantizer()
+        self.layout, self.space = self.quantizer.layout, TokenSpace(16, 512)
         self.facts = DataFacts("golden", 3, (64, 64), CLASSES)
-        weights = golden("varA_vae_quant_fp16")
-        self.codebook = nn.Embedding.from_pretrained(weights["quantize.embedding.weight"])
-        self.phi = nn.ModuleList(nn.Conv2d(16, 16, 3, padding=1) for _ in self.layout.shapes)
-        for level, conv in enumerate(self.phi):
-            prefix = f"quantize.quant_resi.qresi_ls.{level}."
-            conv.load_state_dict({name: weights[prefix + name] for name in ("weight", "bias")})
 
     def encode(self, image_BCHW: Tensor) -> Tensor:
         raise NotImplementedError
@@ -70,18 +66,10 @@ class ResidualTokenizer(Tokenizer):
         return self.canvas(tokens, len(self.layout.shapes))[:, :3]
 
     def vectors(self, tokens: Tensor) -> Tensor:
-        return self.codebook(tokens)
+        return self.quantizer.vectors(tokens)
 
-    @torch.no_grad()
     def canvas(self, tokens: Tensor, level: int) -> Tensor:
-        map_BCHW = torch.zeros(len(tokens), self.space.width, *self.layout.finest)
-        for below in range(level):
-            h_BnC = self.codebook(tokens[:, self.layout.tokens(below)])
-            h_BChw = h_BnC.transpose(1, 2).unflatten(-1, self.layout.shapes[below])
-            if self.layout.shapes[below] != self.layout.finest:
-                h_BChw = F.interpolate(h_BChw, self.layout.finest, mode="bicubic")
-            map_BCHW = map_BCHW + 0.5 * h_BChw + 0.5 * self.phi[below](h_BChw)
-        return map_BCHW
+        return self.quantizer.assemble(self.vectors(tokens), level)
 
 
 def published() -> Generator:
@@ -96,7 +84,7 @@ def published() -> Generator:
         modulation=AdaLN(),
     )
     head = DiscreteHead(bias=True)
-    generator = Generator(tokenizer=ResidualTokenizer(), ordering=ScaleByScale(), backbone=backbone, head=head)
+    generator = Generator(tokenizer=LatentTokenizer(), ordering=ScaleByScale(), backbone=backbone, head=head)
     generator.load_state_dict(_weights(golden("varA_var_fp16")))
     return generator.eval()
 
