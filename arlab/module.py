@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
+from torch import Tensor
 
 from arlab.configurable import Configurable
-from arlab.data.data import ImageData
+from arlab.data.data import ImageData, Tokenized
 from arlab.data.facts import DataFacts
 from arlab.runs.checkpoint import KEY, header
 
@@ -19,6 +20,8 @@ class Module(L.LightningModule, Configurable, ABC):
 
     facts: DataFacts
     """The data it was made for."""
+    other_losses: Mapping[str, Tensor] = {}
+    """What else the last training step has minimised than the loss it returned, by the name it is logged under."""
 
     @property
     def data(self) -> ImageData | None:
@@ -30,11 +33,31 @@ class Module(L.LightningModule, Configurable, ABC):
         """Refuse data that the model was not made for.
 
         Raises:
-            ValueError: channels, image size, intensities or classes differ.
+            ValueError: see ``refuse_data``.
         """
-        contradiction = None if self.data is None else self.facts.contradiction(self.data.facts)
+        if self.data is not None:
+            self.refuse_data(self.data)
+
+    def refuse_data(self, data: ImageData) -> None:
+        """See that the model can be trained and evaluated on these data.
+
+        Raises:
+            ValueError: channels, image size, intensities or classes differ, or tokens are not the model's.
+        """
+        contradiction = self.facts.contradiction(data.facts)
         if contradiction is not None:
             raise ValueError(f"model.facts: the model and its data differ in {contradiction}")
+        made = data.tokenized
+        if made is not None:
+            self.refuse_tokens(made)
+
+    def refuse_tokens(self, made: Tokenized) -> None:
+        """See that the model can be trained on tokens in place of images.
+
+        Raises:
+            ValueError: it needs images, or other tokens.
+        """
+        raise ValueError(f"data: {made.place} holds tokens, a {type(self).__name__} is trained on images")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write spec, facts and data beside the weights."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,19 @@ from torch import Tensor, nn
 
 from arlab.data.data import Batch
 from arlab.images import image_grid, save_png
+from arlab.module import Module
 from arlab.runs.files import written_whole
 
 _COLUMNS = 16
 
 
 class FiniteLoss(L.Callback):
-    """Stops a run at the first loss that is NaN or infinite.
+    """Stops a run at the first loss that is NaN or infinite, a discriminator's as well.
 
     On the CPU a loss is looked at before its gradients; on an accelerator at the next step, so that nothing waits
-    for it. The batch is written to ``nonfinite/step-XXXXXX.safetensors`` (image, label, row) in the Trainer's
-    ``default_root_dir`` with a picture beside it, and the error says what was found and what it usually comes from.
+    for it. The batch is written to ``nonfinite/step-XXXXXX.safetensors`` (image, label, row, and tokens that were made
+    before) in the Trainer's ``default_root_dir`` with a picture beside it, and the error says what was found and what
+    it usually comes from.
 
     Raises:
         ValueError: out of the Trainer.
@@ -30,7 +34,7 @@ class FiniteLoss(L.Callback):
 
     def __init__(self) -> None:
         self._batch: Batch | None = None
-        self._waiting: tuple[Tensor, Batch | None, int] | None = None
+        self._waiting: tuple[Mapping[str, Tensor], Batch | None, int] | None = None
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -38,7 +42,8 @@ class FiniteLoss(L.Callback):
         self._batch = batch if isinstance(batch, Batch) else None
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
-        now = (loss.detach(), self._batch, trainer.global_step)
+        others = pl_module.other_losses if isinstance(pl_module, Module) else {}
+        now = ({"train/loss": loss.detach(), **others}, self._batch, trainer.global_step)
         due, self._waiting = (now, None) if loss.device.type == "cpu" else (self._waiting, now)
         if due is not None:
             _refuse_nonfinite_loss(*due, trainer, pl_module, updated=due is not now)
@@ -81,7 +86,7 @@ _ADVICE = "usual causes: a learning rate too high, no warm-up, no trainer.gradie
 
 
 def _refuse_nonfinite_loss(
-    loss: Tensor,
+    losses: Mapping[str, Tensor],
     batch: Batch | None,
     step: int,
     trainer: L.Trainer,
@@ -89,16 +94,23 @@ def _refuse_nonfinite_loss(
     *,
     updated: bool,
 ) -> None:
-    value = float(loss)
-    if -float("inf") < value < float("inf"):
+    values = {name: float(loss) for name, loss in losses.items()}
+    wrong = {name: value for name, value in values.items() if not math.isfinite(value)}
+    if not wrong:
         return
     saved = "" if batch is None else f"; the batch is in {_save(batch, trainer, step)}"
-    found, causes = _diagnosis(batch, trainer, pl_module, updated)
-    raise ValueError(f"train/loss is {value} at step {step}: {found}{saved}; {causes}")
+    found, causes = _diagnosis(batch, trainer, pl_module, updated, beside=list(wrong) != ["train/loss"])
+    named = " and ".join(f"{name} is {value}" for name, value in wrong.items())
+    raise ValueError(f"{named} at step {step}: {found}{saved}; {causes}")
 
 
-def _diagnosis(batch: Batch | None, trainer: L.Trainer, pl_module: L.LightningModule, updated: bool) -> tuple[str, str]:
-    """What was found, and what it usually comes from; weights tell nothing once the loss has ``updated`` them."""
+def _diagnosis(
+    batch: Batch | None, trainer: L.Trainer, pl_module: L.LightningModule, updated: bool, beside: bool
+) -> tuple[str, str]:
+    """What was found, and what it usually comes from.
+
+    Weights tell nothing once the loss has ``updated`` them; a loss ``beside`` the model's comes of others as well.
+    """
     if batch is not None:
         wrong = (~batch.image.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
         if wrong:
@@ -120,7 +132,8 @@ def _diagnosis(batch: Batch | None, trainer: L.Trainer, pl_module: L.LightningMo
         return "images are finite", advice
     if bad:
         return f"an earlier update has left weights that are not finite ({_few(bad)})", advice
-    return "images and weights are finite, so it arose inside the model", advice
+    inside = "inside the model or in what trains beside it" if beside else "inside the model"
+    return f"images and weights are finite, so it arose {inside}", advice
 
 
 def _save(batch: Batch, trainer: L.Trainer, step: int) -> Path:
@@ -128,7 +141,8 @@ def _save(batch: Batch, trainer: L.Trainer, step: int) -> Path:
     rank = f"-rank-{trainer.global_rank}" if trainer.world_size > 1 else ""
     path = Path(trainer.default_root_dir) / "nonfinite" / f"step-{step:06d}{rank}.safetensors"
     with written_whole(path) as draft:
-        save_file({name: value.detach().cpu().contiguous() for name, value in batch._asdict().items()}, draft)
+        held = {name: value for name, value in batch._asdict().items() if value is not None}
+        save_file({name: value.detach().cpu().contiguous() for name, value in held.items()}, draft)
     if batch.image.shape[1] in (1, 3):
         save_png(image_grid(batch.image.nan_to_num(), _COLUMNS, scale=2), path.with_suffix(".png"))
     return path

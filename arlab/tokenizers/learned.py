@@ -6,14 +6,17 @@ Letters: B batch, C channels or vector width, H and W image sides, N tokens, L l
 from __future__ import annotations
 
 from abc import ABC
+from typing import Any
 
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, optim
 from torchmetrics.image import PeakSignalNoiseRatio
 
 from arlab.data.data import Batch
 from arlab.data.facts import DataFacts
 from arlab.optimization import AdamW
+from arlab.tokenizers.adversarial import Adversarial
 from arlab.tokenizers.autoencoder import Autoencoder
 from arlab.tokenizers.losses import ReconstructionLoss
 from arlab.tokenizers.quantizers.quantizer import (
@@ -32,7 +35,7 @@ from arlab.tokens import TokenSpace
 class LearnedTokenizer(Tokenizer, ABC):
     """Image → encoder → quantizer → decoder → image.
 
-    loss = reconstruction(x̂, x) + quantizer loss
+    loss = reconstruction(x̂, x) + quantizer loss (+ what a discriminator adds)
 
     Logged: train/loss, train/usage and the quantizer's own figures; val/loss, val/psnr in dB, and val/usage and
     val/perplexity of the codebook over the whole validation part, of each level where there are several
@@ -45,6 +48,7 @@ class LearnedTokenizer(Tokenizer, ABC):
         token_width: C, the width of a token's vector.
         reconstruction: what reconstructions are measured by in training.
         optimizer: of encoder and decoder.
+        adversarial: a discriminator that reconstructions are to pass, and when; none by default.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class LearnedTokenizer(Tokenizer, ABC):
         token_width: int,
         reconstruction: ReconstructionLoss,
         optimizer: AdamW,
+        adversarial: Adversarial | None = None,
     ) -> None:
         super().__init__()
         if token_width < 1:
@@ -65,10 +70,13 @@ class LearnedTokenizer(Tokenizer, ABC):
         self.quantizer = quantizer
         self.reconstruction = reconstruction
         self.optimizer = optimizer
+        self.adversarial = adversarial
         shape = autoencoder.latent_shape(self.facts.image_size)
         encoder_width = quantizer.encoder_width(token_width)
         autoencoder.bind(self.facts.channels, self.facts.image_size, token_width, encoder_width)
         quantizer.bind(token_width, shape)
+        if adversarial is not None:
+            adversarial.bind(self.facts.channels, self.facts.image_size)
         self.layout = quantizer.layout
         self.space = TokenSpace(token_width, quantizer.codebook_size)
         self.psnr = PeakSignalNoiseRatio(data_range=1.0)
@@ -96,13 +104,19 @@ class LearnedTokenizer(Tokenizer, ABC):
         return self.quantizer.assemble(self.vectors(tokens), level)
 
     def preview(self, tokens: Tensor, known_BN: Tensor) -> Tensor:
-        """Of tokens on several levels: the levels of which anything is known, its unknown vectors zero."""
-        if len(self.layout.shapes) == 1:
+        """Of tokens on several levels: the levels of which anything is known, its unknown vectors zero.
+
+        Of a sequence of tokens: what the decoder makes of the known ones.
+        """
+        if len(self.layout.shapes) == 1 and self.layout.num_axes == 2:
             return super().preview(tokens, known_BN)
-        known_N = known_BN.any(0)
-        levels = int(self.layout.level_N[known_N.cpu()].max()) + 1 if bool(known_N.any()) else 0
         filler = known_BN.reshape(*known_BN.shape, *(1,) * (tokens.dim() - 2))
         vectors_BNC = self.vectors(tokens.where(filler, 0)) * known_BN[..., None]
+        if len(self.layout.shapes) == 1:
+            known = known_BN.unflatten(1, self.layout.shapes[0])
+            return self.autoencoder.decode_known(self.quantizer.assemble(vectors_BNC), known).clamp(-1, 1)
+        known_N = known_BN.any(0)
+        levels = int(self.layout.level_N[known_N.cpu()].max()) + 1 if bool(known_N.any()) else 0
         return self.autoencoder.decode(self.quantizer.assemble(vectors_BNC, levels)).clamp(-1, 1)
 
     def _quantized(self, image_BCHW: Tensor) -> Quantized:
@@ -111,16 +125,50 @@ class LearnedTokenizer(Tokenizer, ABC):
 
     # ---- training
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor | None]:
+        """Gives callbacks the loss, the ``tokens`` of the batch and their ``deviation``."""
         quantized = self._quantized(batch.image)
         reconstruction_BCHW = self.autoencoder.decode(quantized.vectors)
-        loss: Tensor = self.reconstruction(reconstruction_BCHW, batch.image) + quantized.loss
+        distance = self.reconstruction(reconstruction_BCHW, batch.image)
+        loss: Tensor = distance + quantized.loss
+        if self.adversarial is not None:
+            loss = loss + self._play(self.adversarial, batch.image, reconstruction_BCHW, distance)
         self.log("train/loss", loss, prog_bar=True)
         if self.codes is not None:
             counts_LV = count_codes(quantized.tokens, self.layout, self.codes.codebook_size)
             self.log("train/usage", usage(counts_LV.sum(0)))
         self.log_dict({f"train/{name}": figure for name, figure in quantized.figures.items()})
-        return loss
+        deviation = None if quantized.deviation is None else quantized.deviation.detach()
+        return {"loss": loss, "tokens": quantized.tokens.detach(), "deviation": deviation}
+
+    def _play(self, game: Adversarial, image_BCHW: Tensor, reconstruction_BCHW: Tensor, distance: Tensor) -> Tensor:
+        share = 1 / self.trainer.accumulate_grad_batches
+        last_layer = self.autoencoder.last_layer
+        turn = game.play(image_BCHW, reconstruction_BCHW, distance, last_layer, step=self.global_step, share=share)
+        self.log_dict({f"train/{name}": figure for name, figure in turn.figures.items()})
+        self.log("train/reconstruction", distance)
+        self.other_losses = {f"train/{name}": loss for name, loss in turn.own.items()}
+        return turn.loss
+
+    def on_fit_start(self) -> None:
+        """Get the discriminator ready."""
+        if self.adversarial is not None:
+            self.adversarial.begin(self.trainer, self.autoencoder.last_layer)
+
+    def on_before_optimizer_step(self, optimizer: optim.Optimizer) -> None:
+        """A step of the discriminator with each of the tokenizer; all gradients are there."""
+        if self.adversarial is not None:
+            self.adversarial.opponent.update(self.trainer)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        if self.adversarial is not None:
+            self.adversarial.opponent.save(checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the discriminator, if this is to train."""
+        if self.adversarial is not None and self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self.adversarial.opponent.load(checkpoint)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         return self.optimizer.build(self, int(self.trainer.estimated_stepping_batches))

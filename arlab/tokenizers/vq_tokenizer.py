@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from arlab.data.facts import DataFacts
 from arlab.optimization import AdamW
+from arlab.tokenizers.adversarial import Adversarial
 from arlab.tokenizers.autoencoder import Autoencoder, ConvAutoencoder
 from arlab.tokenizers.learned import LearnedTokenizer
 from arlab.tokenizers.losses import L1, ReconstructionLoss
@@ -36,6 +37,7 @@ class VQTokenizer(LearnedTokenizer):
         token_width: C, the width of a code vector.
         reconstruction: what reconstructions are measured by in training.
         optimizer: of encoder and decoder.
+        adversarial: a discriminator that reconstructions are to pass, and when; none by default.
 
     Raises:
         ValueError: the quantizer's tokens are not discrete.
@@ -50,6 +52,7 @@ class VQTokenizer(LearnedTokenizer):
         token_width: int = 16,
         reconstruction: ReconstructionLoss | None = None,
         optimizer: AdamW | None = None,
+        adversarial: Adversarial | None = None,
     ) -> None:
         super().__init__(
             facts=facts,
@@ -58,6 +61,7 @@ class VQTokenizer(LearnedTokenizer):
             token_width=token_width,
             reconstruction=L1() if reconstruction is None else reconstruction,
             optimizer=AdamW() if optimizer is None else optimizer,
+            adversarial=adversarial,
         )
         if self.quantizer.codebook_size is None:
             name = type(self.quantizer).__name__

@@ -1,0 +1,189 @@
+"""Adversarial training of tokenizers: when a discriminator enters, and how much it weighs.
+
+Letters: B batch, C channels, H and W image sides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from arlab.configurable import Configurable
+from arlab.optimization import AdamW
+from arlab.tokenizers.discriminator import Discriminator, PatchDiscriminator
+from arlab.tokenizers.gan_losses import GanLoss, Hinge
+from arlab.tokenizers.opponent import Opponent
+from arlab.tokenizers.regularizers import DiscriminatorRegularizer
+
+_MOST_ADAPTIVE = 1e4
+_SCALED = ("16-mixed", "16-true")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a training batch comes to.
+
+    Attributes:
+        loss: scalar to add to the tokenizer's.
+        figures: scalars without gradient to log, by name.
+        own: those of them that something minimises beside the tokenizer's loss.
+    """
+
+    loss: Tensor
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
+    own: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Adversarial(Configurable):
+    """A discriminator D learns to tell reconstructions x̂ from images; from a step on the tokenizer learns to fool it.
+
+    loss = reconstruction + quantizer loss + weight · λ · generator(D(x̂));
+    λ = min(1e4, |∇ reconstruction| / (|∇ generator| + 1e-4)) at the decoder's last layer; 1 if not adaptive
+
+    Every step counts once: both learn from the same batch, each with an optimizer of its own, and the Trainer sees the
+    tokenizer's only. So ``max_steps`` means training steps, and accumulated gradients, clipping (by the same value,
+    each by its own norm) and bf16-mixed work as ever. The discriminator is no part of the model: neither its weights
+    nor an export hold it; a checkpoint does, under an entry of its own, to go on from.
+
+    Until step ``start_step - lead_steps`` nothing happens, then the discriminator trains, and from ``start_step`` on
+    it is heard; before that the tokenizer trains exactly as it would alone. Going on from a checkpoint that has none,
+    a discriminator leads first as well. In distributed training its gradients are averaged, and λ is each process's.
+
+    Logged: train/reconstruction, train/adversarial (generator(D(x̂))), train/adaptive_weight (λ), train/discriminator
+    (its loss), train/logits_real and train/logits_fake. Validation leaves the discriminator out, so that val/loss
+    means the same before it is heard and after.
+
+    Taming Transformers for High-Resolution Image Synthesis (VQGAN), arXiv 2012.09841.
+
+    Args:
+        discriminator: the network.
+        gan_loss: what both sides minimise.
+        weight: of the discriminator in the tokenizer's loss.
+        adaptive: whether it is scaled to a gradient as large as the reconstruction's.
+        start_step: the training step from which it is in the tokenizer's loss.
+        lead_steps: how many steps before that the discriminator begins to train; at most ``start_step``.
+        regularizer: added to the discriminator's loss.
+        optimizer: of the discriminator; its schedule begins with its own first step.
+    """
+
+    opponent: Opponent
+    """The discriminator in training; known once bound."""
+
+    def __init__(
+        self,
+        *,
+        discriminator: Discriminator | None = None,
+        gan_loss: GanLoss | None = None,
+        weight: float = 0.5,
+        adaptive: bool = True,
+        start_step: int = 1000,
+        lead_steps: int = 200,
+        regularizer: DiscriminatorRegularizer | None = None,
+        optimizer: AdamW | None = None,
+    ) -> None:
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"adversarial.weight: must be at least 0, got {weight}")
+        if start_step < 0:
+            raise ValueError(f"adversarial.start_step: must be at least 0, got {start_step}")
+        if not 0 <= lead_steps <= start_step:
+            raise ValueError(f"adversarial.lead_steps: must be in [0, start_step = {start_step}], got {lead_steps}")
+        as_published = AdamW(learning_rate=2e-4, weight_decay=0.0, betas=(0.5, 0.9), warmup_steps=0, final_fraction=1.0)
+        self.discriminator = PatchDiscriminator() if discriminator is None else discriminator
+        self.gan_loss = Hinge() if gan_loss is None else gan_loss
+        self.weight = weight
+        self.adaptive = adaptive
+        self.start_step = start_step
+        self.lead_steps = lead_steps
+        self.regularizer = regularizer
+        self.optimizer = as_published if optimizer is None else optimizer
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Adversarial:
+        # An average of the tokenizer's weights begins as a copy of it; there is one game all the same.
+        return self
+
+    @property
+    def first_step(self) -> int:
+        """The training step from which the discriminator trains."""
+        return self.start_step - self.lead_steps
+
+    def bind(self, channels: int, image_size: tuple[int, int]) -> None:
+        """Create the discriminator's weights for images (C, H, W); the random numbers of others stay what they are.
+
+        Raises:
+            ValueError: it cannot judge images of this size.
+        """
+        with torch.random.fork_rng(devices=[]):
+            self.discriminator.bind(channels, image_size)
+        self.opponent = Opponent(
+            discriminator=self.discriminator,
+            gan_loss=self.gan_loss,
+            regularizer=self.regularizer,
+            optimizer=self.optimizer,
+        )
+
+    def begin(self, trainer: L.Trainer, last_layer: Tensor) -> None:
+        """Get ready for a run, before its first step.
+
+        Raises:
+            ValueError: the run scales its losses, or the discriminator it is to go on with is another one.
+        """
+        if str(trainer.precision) in _SCALED:
+            raise ValueError(
+                f"trainer.precision: {trainer.precision} scales the tokenizer's loss only, not the discriminator's; "
+                "with adversarial choose 32-true or bf16-mixed"
+            )
+        total_steps = int(trainer.estimated_stepping_batches)
+        if total_steps <= self.start_step:
+            # No error: a trial run of a few steps is cut short on purpose.
+            rank_zero_warn(f"adversarial.start_step: {self.start_step} is not reached in {total_steps} steps")
+        self.opponent.begin(last_layer, max(1, total_steps - self.first_step))
+
+    def play(
+        self,
+        image_BCHW: Tensor,
+        reconstruction_BCHW: Tensor,
+        distance: Tensor,
+        last_layer: Tensor,
+        *,
+        step: int,
+        share: float = 1.0,
+    ) -> Turn:
+        """Let the discriminator learn from a training batch, and tell what it adds to the tokenizer's loss.
+
+        Args:
+            image_BCHW: the batch.
+            reconstruction_BCHW: what the tokenizer made of it.
+            distance: the reconstruction loss.
+            last_layer: the weight of the decoder's last layer.
+            step: the training step.
+            share: of the batch in that step, where gradients are accumulated.
+        """
+        nothing = distance.new_zeros(())
+        if step < self.first_step:
+            return Turn(nothing)
+        judged = self.opponent.learn(image_BCHW, reconstruction_BCHW, share)
+        own = {"discriminator": judged.loss}
+        figures = {**own, "logits_real": judged.logits_real, "logits_fake": judged.logits_fake}
+        if step < self.start_step or self.opponent.steps < self.lead_steps:
+            return Turn(nothing, figures, own)
+        loss = self.gan_loss.generator(self.opponent.judge(reconstruction_BCHW))
+        figures["adversarial"] = loss.detach()
+        if self.adaptive:
+            figures["adaptive_weight"] = adaptive_weight(distance, loss, last_layer)
+            loss = figures["adaptive_weight"] * loss
+        return Turn(self.weight * loss, figures, own)
+
+
+def adaptive_weight(distance: Tensor, loss: Tensor, last_layer: Tensor) -> Tensor:
+    """λ = |∇ distance| / (|∇ loss| + 1e-4) at a weight, at most 1e4; without gradient."""
+    (toward_image,) = torch.autograd.grad(distance, last_layer, retain_graph=True)
+    (toward_real,) = torch.autograd.grad(loss, last_layer, retain_graph=True)
+    ratio: Tensor = toward_image.norm() / (toward_real.norm() + 1e-4)
+    return ratio.clamp(max=_MOST_ADAPTIVE).detach()
