@@ -5,8 +5,7 @@ Letters: B batch, N images, C image channels, H and W image sides, D features, K
 
 from __future__ import annotations
 
-import hashlib
-import importlib.resources
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from arlab.configurable import Configurable, Spec, from_spec
+from arlab.metrics.features import Extractor, FeatureNetwork, hash_of
 from arlab.runs.files import written_whole
-
-_SHIPPED = "fashion_classifier.safetensors"
 
 
 class Classified(NamedTuple):
@@ -35,7 +33,7 @@ class Classified(NamedTuple):
     logits_BK: Tensor
 
 
-class FeatureClassifier(nn.Module, Configurable):
+class FeatureClassifier(Extractor, Configurable):
     """Residual convolutions, average pooling, D normalised features, a linear layer to K classes.
 
     feature = batch_norm(W · mean over places of trunk(pixel)); logits = V · feature + b.
@@ -83,7 +81,7 @@ class FeatureClassifier(nn.Module, Configurable):
         if pixel_BCHW.dim() != 4 or pixel_BCHW.shape[1] != self.channels:
             raise ValueError(f"{self.name}: images must be (B, {self.channels}, H, W), got {tuple(pixel_BCHW.shape)}")
         scaled_BCHW = pixel_BCHW.to(self.project.weight.dtype) / 127.5 - 1
-        feature_BD = self.norm(self.project(self.trunk(scaled_BCHW).mean((2, 3))))
+        feature_BD = self.features(scaled_BCHW)
         return Classified(feature_BD, self.classify(feature_BD))
 
     @torch.no_grad()
@@ -100,14 +98,21 @@ class FeatureClassifier(nn.Module, Configurable):
         features, logits = zip(*parts, strict=True)
         return Classified(torch.cat(features).float().cpu(), torch.cat(logits).float().cpu())
 
+    def layers(self, image_BCHW: Tensor) -> list[Tensor]:
+        maps = []
+        for block in self.trunk:
+            image_BCHW = block(image_BCHW)
+            maps.append(image_BCHW)
+        return maps
+
+    def features(self, image_BCHW: Tensor) -> Tensor:
+        feature_BD: Tensor = self.norm(self.project(self.trunk(image_BCHW).mean((2, 3))))
+        return feature_BD
+
     @property
     def weights_hash(self) -> str:
-        """SHA-256 over names, shapes and float32 values of all weights, wherever they were loaded from."""
-        digest = hashlib.sha256()
-        for name, weight in sorted(self.state_dict().items()):
-            digest.update(f"{name} {tuple(weight.shape)} ".encode())
-            digest.update(weight.detach().cpu().float().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        """SHA-256 of its weights; see ``hash_of``."""
+        return hash_of(self)
 
 
 class _Block(nn.Module):
@@ -160,7 +165,47 @@ def load_classifier(path: Path) -> FeatureClassifier:
     return network.requires_grad_(False).eval()
 
 
+class FashionClassifier(FeatureNetwork):
+    """The shipped classifier of gray images: 64 features, trained on the 5,000 embedded Fashion-MNIST images."""
+
+    def load(self) -> FeatureClassifier:
+        return fashion_classifier()
+
+
+class EmojiClassifier(FeatureNetwork):
+    """The shipped classifier of colour images: 64 features, trained on the 3,365 embedded training emoji."""
+
+    def load(self) -> FeatureClassifier:
+        return load_classifier(Path(__file__).with_name("emoji_classifier.safetensors"))
+
+
+class SavedClassifier(FeatureNetwork):
+    """A classifier trained on your own images by ``python -m arlab.metrics.train_classifier``.
+
+    Args:
+        file: what the training wrote.
+    """
+
+    def __init__(self, *, file: str) -> None:
+        self.file = file
+
+    def load(self) -> FeatureClassifier:
+        return load_classifier(Path(self.file))
+
+
 def fashion_classifier() -> FeatureClassifier:
-    """The shipped classifier, trained on the 5,000 embedded Fashion-MNIST training images."""
-    with importlib.resources.as_file(importlib.resources.files("arlab.metrics") / _SHIPPED) as path:
-        return load_classifier(path)
+    """The weights of ``FashionClassifier``, with its ten classes."""
+    return load_classifier(Path(__file__).with_name("fashion_classifier.safetensors"))
+
+
+@functools.cache
+def shipped(channels: int) -> FeatureNetwork:
+    """The shipped network for images of so many channels, always the same object.
+
+    Raises:
+        ValueError: there is none.
+    """
+    networks: dict[int, type[FeatureNetwork]] = {1: FashionClassifier, 3: EmojiClassifier}
+    if channels not in networks:
+        raise ValueError(f"network: missing; none is shipped for images of {channels} channels (1 or 3)")
+    return networks[channels]()

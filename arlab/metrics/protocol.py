@@ -21,10 +21,10 @@ class Protocol:
         temperature: 0 takes the most likely token.
         top_k: 0 is all tokens.
         top_p: 1 is all tokens.
-        seed: of the first image.
+        seed: of the first generated image, or of the choice of images.
         ema: averaged weights were used.
-        dtype: of the generator's arithmetic.
-        device: the generator ran on.
+        dtype: of the model's arithmetic.
+        device: the model ran on.
         torch_version: of both.
     """
 

@@ -8,10 +8,12 @@ import torch
 from safetensors import safe_open
 
 import arlab.metrics.classifier as classifier
+from arlab.data.digits import Digits
 from arlab.data.fashion_mnist import FashionMNIST
+from arlab.data.stream import Images
 from arlab.metrics.classifier import FeatureClassifier, fashion_classifier, load_classifier, save_classifier
 from arlab.metrics.generation import agreement, real_anchor
-from arlab.metrics.train_classifier import augment, train
+from arlab.metrics.train_classifier import augment, background, eight_bit, train
 
 SHIPPED_HASH = "487cc65f3a8560d7c68903e3947f7bfdcaa4e1d0a9806ba62f7fbadc75934b4b"
 
@@ -116,3 +118,32 @@ def test_script_writes_a_file_that_loads(tmp_path):
     command = [sys.executable, "-m", "arlab.metrics.train_classifier", "--out", str(out), "--steps", "2"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert load_classifier(out).weights_hash in printed
+
+
+def test_the_border_is_filled_with_the_background():
+    dark = Images(torch.tensor([0, 0, 9], dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 4, 4), torch.zeros(3))
+    assert background(dark) == 0
+    assert background(Images(255 - dark.pixel_NCHW, dark.label_N)) == 255
+    white = torch.full((5, 3, 8, 8), 255, dtype=torch.uint8)
+    assert torch.equal(augment(white, torch.Generator().manual_seed(0), 255), white)
+
+
+def test_images_of_any_data_module_are_read_as_8_bit():
+    test = Digits().parts.test
+    images = eight_bit(test, test)
+    assert images.levels == 256
+    assert torch.equal(images.pixel_NCHW[: len(test)], (test.pixel_NCHW * (255 / 16)).round().to(torch.uint8))
+    assert torch.equal(images.label_N, test.label_N.repeat(2))
+    fashion = FashionMNIST().parts.test
+    assert torch.equal(eight_bit(fashion).pixel_NCHW, fashion.pixel_NCHW)
+
+
+def test_a_classifier_of_other_images_is_trained_by_the_same_script(tmp_path):
+    out = tmp_path / "digits.safetensors"
+    command = [sys.executable, "-m", "arlab.metrics.train_classifier", "--out", str(out), "--steps", "2"]
+    subprocess.run([*command, "--data", "Digits", "seed=1", "--widths", "4", "8"], check=True, capture_output=True)
+    network = load_classifier(out)
+    assert (network.name, network.channels, network.classify.out_features) == ("digits", 1, 10)
+    wrong = subprocess.run([*command, "--data", "Digts"], check=False, capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert "no LoadedData is called 'Digts'" in wrong.stderr
