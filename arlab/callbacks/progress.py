@@ -34,6 +34,11 @@ class StageProgress(ProgressBar):
         self._total = 1
         self._first_step = self._told = 0
 
+    @property
+    def is_enabled(self) -> bool:
+        """Asked for by ``LightningModule.print``."""
+        return self._enabled
+
     def disable(self) -> None:
         self._enabled = False
 
@@ -61,7 +66,7 @@ class StageProgress(ProgressBar):
         self._end()
 
     def print(self, *args: Any, **kwargs: Any) -> None:
-        self.console.print(*args)
+        self.console.print(*args, markup=False, highlight=False, soft_wrap=True)
 
     def _begin(self, step: int, total: int) -> None:
         self._started = time.monotonic()

@@ -1,6 +1,6 @@
 """Pictures of what a tokenizer keeps and loses.
 
-Letters: B images, C channels, H and W sides.
+Letters: B images, C channels, H and W sides, N tokens, R pictures of an image.
 """
 
 from __future__ import annotations
@@ -15,11 +15,20 @@ from torch import Tensor
 from arlab.configurable import Configurable
 from arlab.data.data import Batch
 from arlab.images import image_grid, save_png
+from arlab.tokenizers.learned import LearnedTokenizer
 from arlab.tokenizers.tokenizer import Tokenizer
+from arlab.tokenizers.vit import ViTAutoencoder
+
+_PREFIXES = (0.25, 0.5)
 
 
 class Reconstructions(L.Callback, Configurable):
     """After each validation: the same images, each above its reconstruction.
+
+    Where tokens lie on L levels there are 1 + L rows, from top to bottom: the images; what the decoder makes of the
+    first level alone, of the first two, and so on; of all of them, which is the reconstruction. Where a decoder has
+    learned to do with the first tokens of a sequence (nested dropout) there are four: the images; of the first quarter
+    of the tokens; of the first half; of all. The same rows follow for the next images.
 
     Written to ``samples/step-XXXXXX.png`` in the Trainer's ``default_root_dir`` and, where there is a TensorBoard
     logger, under ``val/reconstructions``.
@@ -62,8 +71,10 @@ class Reconstructions(L.Callback, Configurable):
             return
         assert isinstance(pl_module, Tokenizer)
         image_BCHW = self._image_BCHW
-        reconstruction_BCHW = pl_module.decode(pl_module.encode(image_BCHW))
-        picture = image_grid(_above(image_BCHW, reconstruction_BCHW, self.columns), self.columns, scale=self.scale)
+        tokens = pl_module.encode(image_BCHW)
+        partial = [pl_module.preview(tokens, known_N.expand(len(tokens), -1)) for known_N in _partly(pl_module, tokens)]
+        rows = [image_BCHW, *partial, pl_module.decode(tokens)]
+        picture = image_grid(_below(rows, self.columns), self.columns, scale=self.scale)
         name = f"step-{trainer.global_step:06d}.png"
         save_png(picture, Path(trainer.default_root_dir) / "samples" / name)
         for logger in trainer.loggers:
@@ -71,11 +82,25 @@ class Reconstructions(L.Callback, Configurable):
                 logger.experiment.add_image("val/reconstructions", picture, trainer.global_step, dataformats="HWC")
 
 
-def _above(upper_BCHW: Tensor, lower_BCHW: Tensor, columns: int) -> Tensor:
-    """Rows of ``upper`` alternating with the rows of ``lower`` that belong to them; the last row is filled white."""
-    rows = []
-    for start in range(0, len(upper_BCHW), columns):
-        for row_BCHW in (upper_BCHW[start : start + columns], lower_BCHW[start : start + columns]):
+def _partly(tokenizer: Tokenizer, tokens: Tensor) -> list[Tensor]:
+    """Which tokens are known, (N,) bool, in each of the pictures between the images and their reconstructions."""
+    layout = tokenizer.layout
+    level_N = layout.level_N.to(tokens.device)
+    if len(layout.shapes) > 1:
+        return [level_N <= level for level in range(len(layout.shapes) - 1)]
+    autoencoder = tokenizer.autoencoder if isinstance(tokenizer, LearnedTokenizer) else None
+    if not isinstance(autoencoder, ViTAutoencoder) or autoencoder.nested_dropout is None:
+        return []
+    lengths = sorted({max(1, round(share * layout.num_tokens)) for share in _PREFIXES} - {layout.num_tokens})
+    return [torch.arange(layout.num_tokens, device=tokens.device) < length for length in lengths]
+
+
+def _below(rows_RBCHW: list[Tensor], columns: int) -> Tensor:
+    """The first images of all rows one below the other, then the next ones; what a last row lacks is white."""
+    cells = []
+    for start in range(0, len(rows_RBCHW[0]), columns):
+        for images_BCHW in rows_RBCHW:
+            row_BCHW = images_BCHW[start : start + columns]
             missing = columns - len(row_BCHW)
-            rows.append(torch.cat([row_BCHW, row_BCHW.new_ones(missing, *row_BCHW.shape[1:])]))
-    return torch.cat(rows)
+            cells.append(torch.cat([row_BCHW, row_BCHW.new_ones(missing, *row_BCHW.shape[1:])]))
+    return torch.cat(cells)

@@ -12,6 +12,7 @@ from pathlib import Path
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from rich.console import Console
 
+from arlab.callbacks.codebook_health import CodebookHealth
 from arlab.callbacks.finite import FiniteLoss
 from arlab.callbacks.interruption import Interruption
 from arlab.callbacks.own_settings import OwnSettings
@@ -30,6 +31,7 @@ from arlab.runs.checkpoint import rebuild, refuse_unfit
 from arlab.runs.files import write_text
 from arlab.runs.folder import RunFolder
 from arlab.runs.resolve import read
+from arlab.tokenizers.learned import LearnedTokenizer
 
 
 def fit(request: Request) -> int:
@@ -78,11 +80,12 @@ def train(run: Prepared, stage: str, console: Console) -> None:
     model = run.cli.build_model()
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"model: {type(model).__name__} has nothing to train; name it in a generator as it is")
+    model.refuse_data(run.data)
     # Images in memory are read now, before anything is written: they may be damaged, or too few.
     run.data.train_dataloader()
     run.data.val_dataloader()
     changes = _changes(run, run.start(), model)
-    trainer = run.cli.build_trainer(run.folder.path, _callbacks(run, checkpoints, stage, console))
+    trainer = run.cli.build_trainer(run.folder.path, _callbacks(run, model, checkpoints, stage, console))
     # Of several processes only the first writes.
     with run.folder.locked() if trainer.is_global_zero else contextlib.nullcontext():
         if trainer.is_global_zero and run.folder.finished:
@@ -106,9 +109,14 @@ def train(run: Prepared, stage: str, console: Console) -> None:
             run.folder.write_summary(summarise(run.part, run.title, run.folder, trainer, checkpoints))
 
 
-def _callbacks(run: Prepared, checkpoints: RunCheckpoints, stage: str, console: Console) -> list[Callback]:
+def _callbacks(
+    run: Prepared, model: Module, checkpoints: RunCheckpoints, stage: str, console: Console
+) -> list[Callback]:
     trainer = run.cli.config.trainer
     callbacks: list[Callback] = [RngState(), OwnSettings(), FiniteLoss(), Interruption(checkpoints), checkpoints]
+    configured = [str(entry["class_path"]) for entry in run.cli.plain()["trainer"]["callbacks"] or ()]
+    if isinstance(model, LearnedTokenizer) and not any(path.endswith(".CodebookHealth") for path in configured):
+        callbacks.append(CodebookHealth())
     if trainer.enable_progress_bar is not False:
         callbacks.append(StageProgress(stage, console))
     if trainer.logger is not False:
@@ -176,6 +184,10 @@ def print_all_help() -> int:
 def _try_out(experiment: Experiment, console: Console) -> int:
     """A trial run: a few batches, on a tokenizer as it comes where its experiment is named. Nothing is kept."""
     run = experiment.with_untrained_tokenizer().prepare()
+    made = experiment.tokenizer_experiment()
+    if made is not None and run.data.carries_tokens:
+        # They are those of a trained tokenizer.
+        run = experiment.prepare(made.prepare().folder)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = run.cli.build_trainer(Path(scratch), [])
         trainer.fit(run.cli.build_model(), datamodule=run.data)
