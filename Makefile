@@ -25,9 +25,10 @@ slow: ## the tests that take minutes
 parity: ## measured differences to published implementations
 	$(PYTHON) -m tests.parity.report
 
-bench: ## training overhead and cached sampling, as ratios in one run
+bench: ## training overhead, cached sampling and training on cached tokens, as ratios in one run
 	$(PYTHON) -m tests.benchmarks.training_overhead
 	$(PYTHON) -m tests.benchmarks.cached_sampling
+	$(PYTHON) -m tests.benchmarks.cached_training
 
 figures: ## agreement, FID@1000, precision and recall of a generator run: make figures RUN=runs/fashion/raster
 	$(PYTHON) -m tests.benchmarks.generation_figures $(RUN)

@@ -77,7 +77,16 @@ class Experiment:
         # Classes replaced inside the tokenizer's own files are told when it is fitted itself.
         tree = read(path, [])
         if not _names_class(tree.get("data")):
-            tree = overlay({"data": copy.deepcopy(self.tree["data"])}, tree, [])
+            data = _class_of(self.tree["data"])
+            assert issubclass(data, ImageData)
+            if not data.carries_tokens:
+                tree = overlay({"data": copy.deepcopy(self.tree["data"])}, tree, [])
+            elif not _names_class((self.tree.get("tokenizer") or {}).get("data")):
+                raise ValueError(
+                    f"model.tokenizer: {file} names no data of its own and would be trained on the generator's, but "
+                    f"{data.__name__} holds tokens in place of images; name the run that made them "
+                    "(--model.tokenizer RUN) or its data (--tokenizer.data NAME)"
+                )
         for own in ({"trainer": where}, self.tree.get("tokenizer") or {}):
             tree = overlay(tree, own, [])
         try:

@@ -32,8 +32,10 @@ COMMANDS = {
     "validate": Command("arlab.cli.training", "figures of a run on the validation images"),
     "test": Command("arlab.cli.training", "figures of a run on the test images"),
     "sample": Command("arlab.cli.sample", "generate images with a trained model, write them as a grid"),
+    "evaluate": Command("arlab.cli.evaluate", "measure what a trained tokenizer keeps of images and what it costs"),
     "list": Command("arlab.cli.components", "the orderings, heads, tokenizers, ... there are", "list_components"),
     "describe": Command("arlab.cli.components", "a component: what it is, its options, its paper", "describe"),
+    "cache": Command("arlab.cli.cache", "write the tokens of an image set, to train generators on"),
     "export": Command("arlab.cli.export", "write a trained model as safetensors and JSON"),
     "doctor": Command("arlab.cli.doctor", "versions, devices, disk, and known conflicts with their remedies"),
 }

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from arlab.configurable import Configurable
 from arlab.precision import in_float32
-from arlab.tokenizers.tokenizer import Tokenizer
+from arlab.tokenizers.tokenizer import Encoded, Tokenizer
 
 
 class FrozenTokenizer(Configurable):
@@ -38,11 +38,25 @@ class FrozenTokenizer(Configurable):
             self.module.to(device)
         return self.module
 
+    @in_float32
+    def canvas(self, tokens: Tensor, level: int) -> Tensor:
+        """The levels below ``level`` put back on one map (B, C, *finest).
+
+        Its weights being frozen there is no graph behind indices; behind vectors there is one where they ask for it.
+        """
+        return self.on(tokens.device).canvas(tokens, level)
+
     @torch.no_grad()
     @in_float32
     def encode(self, image_BCHW: Tensor) -> Tensor:
         """Images to tokens."""
         return self.on(image_BCHW.device).encode(image_BCHW)
+
+    @torch.no_grad()
+    @in_float32
+    def encoded(self, image_BCHW: Tensor) -> Encoded:
+        """Images to tokens with what is known of their uncertainty."""
+        return self.on(image_BCHW.device).encoded(image_BCHW)
 
     @torch.no_grad()
     @in_float32

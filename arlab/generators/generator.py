@@ -21,7 +21,7 @@ from arlab.backbones.attention import Mask
 from arlab.backbones.backbone import Backbone
 from arlab.backbones.cache import Cache
 from arlab.backbones.modulation import Modulated
-from arlab.data.data import Batch
+from arlab.data.data import Batch, Tokenized
 from arlab.data.facts import DataFacts
 from arlab.generators.averaging import average
 from arlab.generators.conditioners import ClassLabel, Condition, Conditioner
@@ -35,7 +35,8 @@ from arlab.orderings.ordering import Ordering
 from arlab.orderings.step import Kind, Layout, Slots, Step
 from arlab.rng import BatchRng, mix_seed
 from arlab.runs.checkpoint import KEY
-from arlab.tokenizers.tokenizer import Tokenizer
+from arlab.tokenizers.identity import identity
+from arlab.tokenizers.tokenizer import Encoded, Tokenizer
 
 
 class Generator(Module):
@@ -86,7 +87,7 @@ class Generator(Module):
         # The record must hold what the path was resolved to, and must not be a second way to reach its weights.
         self.remember("tokenizer", self.tokenizer)
         self.remember("facts", self.facts)
-        self._still_tokens: Tensor | None = None
+        self._still: Encoded | None = None
         self._masks: WeakKeyDictionary[Slots, Mask] = WeakKeyDictionary()
         self._bind()
 
@@ -130,8 +131,7 @@ class Generator(Module):
         cache: Cache | None = None,
     ) -> tuple[Tensor, ...]:
         """A pass over these slots: one (B, S, D) tensor per way; the condition is worked out unless it was before."""
-        tokenizer = self.tokenizer.on(known.tokens.device)
-        h_BSD, vector_BSD = self.slot_embedding(fed, known, condition, self.ordering, self.head, tokenizer)
+        h_BSD, vector_BSD = self.slot_embedding(fed, known, condition, self.ordering, self.head, self.tokenizer)
         modulated = self.backbone.modulate(vector_BSD) if modulated is None else modulated
         ways: tuple[Tensor, ...] = self.backbone(h_BSD, fed, mask, modulated, cache)
         return ways
@@ -155,11 +155,19 @@ class Generator(Module):
 
     # ---- training
 
+    def refuse_tokens(self, made: Tokenized) -> None:
+        own = identity(self.tokenizer.module)
+        if made.sha256 != own:
+            raise ValueError(
+                f"data.folder: {made.place} is stale: its tokens were made by {made.tokenizer}, this generator's "
+                f"tokenizer is {type(self.tokenizer.module).__name__} {own[:8]}; make a cache with that one: "
+                "arlab cache RUN --out FOLDER"
+            )
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # Within an accumulated step the batch number tells the parts of it apart.
         rng = BatchRng(mix_seed(self.seed, self.global_step, batch_idx, self.global_rank), len(batch.label))
-        still = self._still_tokens
-        tokens = self.tokenizer.encode(batch.image) if still is None else still[batch.row]
+        tokens = self._drawn(self._encoded(batch, self._still), batch_idx)
         loss = self.objective.loss(self, tokens, batch.label, rng)
         self.log("train/loss", loss, prog_bar=True)
         return loss
@@ -167,8 +175,28 @@ class Generator(Module):
     def on_fit_start(self) -> None:
         """Tokenise images that never change once per run; always in the same batches, so that resuming is exact."""
         still = None if self.data is None else self.data.still()
-        tokens = [self.tokenizer.encode(batch.image.to(self.device)) for batch in still or ()]
-        self._still_tokens = torch.cat(tokens) if tokens else None
+        encoded = [self.tokenizer.encoded(batch.image.to(self.device)) for batch in still or ()]
+        deviation = [each.deviation for each in encoded if each.deviation is not None]
+        tokens = [each.tokens for each in encoded]
+        self._still = Encoded(torch.cat(tokens), torch.cat(deviation) if deviation else None) if tokens else None
+
+    def _encoded(self, batch: Batch, still: Encoded | None) -> Encoded:
+        """The tokens a batch carries, else those worked out when the run began, else worked out now."""
+        if batch.tokens is not None:
+            return Encoded(batch.tokens, batch.deviation)
+        if still is None:
+            return self.tokenizer.encoded(batch.image)
+        deviation = still.deviation
+        return Encoded(still.tokens[batch.row], None if deviation is None else deviation[batch.row])
+
+    def _drawn(self, encoded: Encoded, batch_idx: int) -> Tensor:
+        """tokens + deviation · noise where they are uncertain: other noise in every step, the same when resumed."""
+        if encoded.deviation is None:
+            return encoded.tokens
+        # A stream of its own, so that what else is drawn does not depend on the kind of tokenizer.
+        rng = BatchRng(mix_seed(self.seed, self.global_step, batch_idx, self.global_rank, 1), len(encoded.tokens))
+        noise = rng.normal(*encoded.tokens.shape[1:]).to(encoded.tokens)
+        return encoded.tokens + encoded.deviation * noise
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(batch, batch_idx, "val")
@@ -179,7 +207,7 @@ class Generator(Module):
     def _evaluate(self, batch: Batch, batch_idx: int, part: str) -> None:
         """Nats per token and image, bits per dimension, where they are exact; else the training loss."""
         size = len(batch.label)
-        tokens = self.tokenizer.encode(batch.image)
+        tokens = self._encoded(batch, None).tokens
         log_prob_BM = self.log_prob(tokens, batch.label)
         if log_prob_BM is None:
             rng = BatchRng(mix_seed(self.seed, batch_idx, self.global_rank), size)
