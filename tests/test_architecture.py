@@ -26,7 +26,16 @@ ARROWS = (
         ("arlab.heads", "arlab.generators", "arlab.tokenizers", "arlab.orderings"),
         ("arlab.orderings.step", "arlab.orderings.ordering"),
     ),
-    ("arlab.tokenizers", ("arlab.heads", "arlab.generators", "arlab.orderings"), ("arlab.orderings.step",)),
+    (
+        "arlab.tokenizers",
+        ("arlab.heads", "arlab.generators", "arlab.orderings", "arlab.callbacks"),
+        ("arlab.orderings.step",),
+    ),
+    (
+        "arlab.metrics",
+        ("arlab.heads", "arlab.generators", "arlab.orderings", "arlab.backbones", "arlab.callbacks"),
+        ("arlab.orderings.step",),
+    ),
     (
         "arlab.pyramids",
         ("arlab.heads", "arlab.generators", "arlab.tokenizers", "arlab.backbones", "arlab.orderings"),

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from arlab.orderings.step import Layout
+from arlab.tokenizers.processes import summed, world_size
 from arlab.tokenizers.quantizers.quantizer import perplexity
 
 
@@ -119,12 +120,12 @@ class CodeWindow:
     def gather(self) -> tuple[Hits, list[Hits]]:
         """All codes there are, and those of each level; of all processes, which must ask at the same time."""
         recent_LV, processes = self.recent_LV, 1
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            processes = dist.get_world_size()
+        # Where nothing was observed yet the counts may lie on a device that cannot be summed over processes.
+        if world_size() > 1 and self.seen:
+            processes = world_size()
             # Done to the window itself, so that it is the same everywhere: the latest of latest hits stays what it is.
             dist.all_reduce(self.last_LV, dist.ReduceOp.MAX)
-            recent_LV = recent_LV.clone()
-            dist.all_reduce(recent_LV)
+            recent_LV = summed(recent_LV.clone())
         images = sum(self.images) * processes
         counts = recent_LV.sum(0) if self.shared else recent_LV.flatten()
         hit = torch.cat([self._alive_LV().sum(1), self.alive().sum()[None]]).double()

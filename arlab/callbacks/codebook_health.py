@@ -32,7 +32,6 @@ from arlab.configurable import Configurable
 from arlab.runs.files import write_text
 from arlab.tokenizers.learned import LearnedTokenizer
 from arlab.tokenizers.quantizers.kl import KL
-from arlab.tokenizers.quantizers.pyramid_quantizer import PyramidQuantizer
 
 _LOOKS = 8
 """How often it looks within a window."""
@@ -50,9 +49,9 @@ class CodebookHealth(L.Callback, Configurable):
     wins, discriminator blind, adaptive weight, reconstruction.
 
     Logged: train/dead_codes (hit by no batch of the window), train/revived_codes (dead at the last look, hit since),
-    train/window_perplexity; where there are several levels train/usage_level_0, train/perplexity_level_0, ... and
-    train/dead_codes_level_0, ...; of continuous tokens train/kl_channel (nats per token and channel) and
-    train/empty_channels (the share of channels below ``min_kl``).
+    train/window_usage, train/window_perplexity; where there are several levels train/window_usage_level_0,
+    train/window_perplexity_level_0, train/dead_codes_level_0, ...; of continuous tokens train/kl_channel (nats per
+    token and channel) and train/empty_channels (the share of channels below ``min_kl``).
 
     Training does not change: nothing is drawn at random, and between two looks nothing is read from an accelerator. In
     distributed training codes are those of all processes, summed when it looks; all other figures are the first one's,
@@ -133,8 +132,7 @@ class CodebookHealth(L.Callback, Configurable):
             raise ValueError(f"trainer.callbacks: CodebookHealth needs a learned tokenizer, the model is a {name}")
         self._folder = Path(trainer.default_root_dir)
         if pl_module.codes is not None:
-            quantizer = pl_module.quantizer
-            shared = not isinstance(quantizer, PyramidQuantizer) or quantizer.share_codebook
+            shared = not pl_module.quantizer.own_codebooks
             self._codes = CodeWindow(pl_module.layout, pl_module.codes.codebook_size, self.window, shared=shared)
         if isinstance(pl_module.quantizer, KL):
             self._scale = pl_module.quantizer.scale
@@ -146,7 +144,8 @@ class CodebookHealth(L.Callback, Configurable):
     ) -> None:
         self._batches += 1
         # A plug-in's own training step may tell nothing but the loss.
-        tokens, deviation = outputs.get("tokens"), outputs.get("deviation")
+        told = outputs if isinstance(outputs, Mapping) else {}
+        tokens, deviation = told.get("tokens"), told.get("deviation")
         if self._codes is not None and tokens is not None:
             self._codes.observe(tokens)
         if deviation is not None and tokens is not None:
@@ -178,11 +177,12 @@ class CodebookHealth(L.Callback, Configurable):
         alive = self._codes.alive()
         revived = 0 if self._dead is None else int((self._dead.to(alive.device) & alive).sum())
         self._dead = ~alive
-        figures |= {"dead_codes": whole.dead, "revived_codes": revived, "window_perplexity": whole.perplexity}
+        figures |= {"dead_codes": whole.dead, "revived_codes": revived}
+        figures |= {"window_usage": whole.hit / whole.codes, "window_perplexity": whole.perplexity}
         if len(levels) > 1:
             for number, level in enumerate(levels):
-                figures[f"usage_level_{number}"] = level.hit / level.codes
-                figures[f"perplexity_level_{number}"] = level.perplexity
+                figures[f"window_usage_level_{number}"] = level.hit / level.codes
+                figures[f"window_perplexity_level_{number}"] = level.perplexity
                 figures[f"dead_codes_level_{number}"] = level.dead
         if not self._codes.full:
             return []

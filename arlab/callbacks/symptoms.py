@@ -78,7 +78,7 @@ def of_codebook(condition: str, hits: Hits, window: int, *, min_usage: float) ->
     return Symptom(
         condition,
         _ratio(min_usage, hits.share),
-        f"{condition}: {hits.dead / hits.codes:.0%} of {aim} were not hit in the last {window} steps (collapse). "
+        f"{condition}: {hits.dead / hits.codes:.0%} of {aim} were not hit in the last {window} batches (collapse). "
         "Likely: the latents moved on without their codes, more codes than the data needs, a learning rate too high. "
         "Try: revive_below 0.3 where the codebook has it, cosine similarity, an entropy loss, a smaller codebook_size "
         f"or token_width; see {_DOCS}#codebook-collapse",
@@ -99,7 +99,7 @@ def of_levels(levels: Sequence[Hits], window: int, *, min_information: float) ->
         yield Symptom(
             f"level {number}",
             severity,
-            f"level {number}: {level.vectors:,} vectors of the last {window} steps hit {level.hit:,} of "
+            f"level {number}: {level.vectors:,} vectors of the last {window} batches hit {level.hit:,} of "
             f"{level.codes:,} codes, perplexity {level.perplexity:.2f}: it says nearly the same of all images. Likely: "
             "images hardly differ in what it sees, and it is a token too many; or it shares its codes with levels it "
             "has little in common with. Try: without this level, other sizes or cut-offs, a codebook for each level; "

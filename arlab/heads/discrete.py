@@ -18,6 +18,8 @@ from arlab.precision import upcast
 from arlab.rng import Noise, Rng
 from arlab.tokens import TokenSpace
 
+_MOST_CODES = 2**22
+
 
 class DiscreteHead(Head):
     """p(token) = softmax(W h), one W per way; ways that meet are mixed as logits, then normalised.
@@ -52,6 +54,11 @@ class DiscreteHead(Head):
     def bind(self, width: int, space: TokenSpace, ways: int, *, embeds: bool) -> None:
         if space.codebook_size is None:
             raise ValueError("head: DiscreteHead needs a tokenizer with a codebook, this one's tokens are continuous")
+        if space.codebook_size > _MOST_CODES:
+            raise ValueError(
+                f"head: DiscreteHead lists a logit for every code, at most {_MOST_CODES}; this tokenizer has "
+                f"{space.codebook_size}"
+            )
         self.embedding = nn.Embedding(space.codebook_size, width) if embeds else None
         self.outputs = nn.ModuleList(nn.Linear(width, space.codebook_size, bias=self.bias) for _ in range(ways))
         if self.embedding is not None:

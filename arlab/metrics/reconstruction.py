@@ -20,7 +20,8 @@ from arlab.images import to_uint8
 from arlab.metrics.distances import kernel_distance, reconstruction_frechet
 from arlab.metrics.features import FeatureNetwork
 from arlab.metrics.protocol import Protocol
-from arlab.tokenizers.quantizers.quantizer import COUNTED, count_codes, perplexity, usage
+from arlab.tokenizers.learned import LearnedTokenizer
+from arlab.tokenizers.quantizers.quantizer import COUNTED, count_codes, perplexity, usage, whole
 from arlab.tokenizers.tokenizer import Tokenizer
 
 UNITS = {"psnr": "dB"}
@@ -131,6 +132,9 @@ class _Sums:
     def add(self, image_BCHW: Tensor) -> Tensor:
         """Measure a batch; gives its reconstruction."""
         tokenizer, network = self.tokenizer, self.network
+        if not self.seconds:
+            # The first use of a network loads and allocates; it tells nothing of its speed.
+            tokenizer.decode(tokenizer.encode(image_BCHW))
         _wait(image_BCHW.device)
         start = time.perf_counter()
         tokens = tokenizer.encode(image_BCHW)
@@ -145,7 +149,7 @@ class _Sums:
         self.real.append(network.features(to_uint8(image_BCHW)))
         self.reconstructed.append(network.features(to_uint8(reconstruction_BCHW)))
         size = tokenizer.space.codebook_size
-        if size is not None and size <= COUNTED:
+        if size is not None and size * len(tokenizer.layout.shapes) <= COUNTED:
             counts_LV = count_codes(tokens, tokenizer.layout, size).cpu()
             self.counts_LV = [sum(self.counts_LV, counts_LV)]
         return reconstruction_BCHW
@@ -166,7 +170,7 @@ class _Sums:
             seen["kid"] = kernel_distance(real_ND, reconstructed_ND)
         of_tokens = cost(self.tokenizer)
         for counts_LV in self.counts_LV:
-            of_tokens |= code_figures(counts_LV)
+            of_tokens |= code_figures(counts_LV, own_codebooks=own_codebooks(self.tokenizer))
         of_tokens["images_per_second"] = 1 / statistics.median(self.seconds)
         by_network = dataclasses.replace(
             protocol, feature_network=self.network.name, feature_hash=self.network.weights_hash
@@ -175,11 +179,16 @@ class _Sums:
         return {name: Figure(value, UNITS.get(name), how) for group, how in groups for name, value in group.items()}
 
 
-def code_figures(counts_LV: Tensor) -> dict[str, float]:
-    """Usage and perplexity of the codebook, of each level too where there are several."""
+def own_codebooks(tokenizer: Tokenizer) -> bool:
+    """Whether each level of a tokenizer has a codebook of its own."""
+    return isinstance(tokenizer, LearnedTokenizer) and tokenizer.quantizer.own_codebooks
+
+
+def code_figures(counts_LV: Tensor, *, own_codebooks: bool) -> dict[str, float]:
+    """Usage and perplexity of all codes there are, of each level too where there are several."""
     figures: dict[str, float] = {}
     for name, figure in (("usage", usage), ("perplexity", perplexity)):
-        figures[name] = float(figure(counts_LV.sum(0)))
+        figures[name] = float(figure(whole(counts_LV, own_codebooks)))
         if len(counts_LV) > 1:
             figures |= {f"{name}_level_{level}": float(each) for level, each in enumerate(figure(counts_LV))}
     return figures

@@ -51,7 +51,7 @@ def band_masks(shape: BandShape, f_AS: Tensor, edges_KA: Tensor) -> Tensor:
         f_AS: frequencies along each axis, (A, *S).
         edges_KA: the upper edges of all bands but the last, along each axis.
     """
-    taken_S = torch.zeros(f_AS.shape[1:], dtype=torch.bool)
+    taken_S = torch.zeros(f_AS.shape[1:], dtype=torch.bool, device=f_AS.device)
     bands = []
     for edge_A in edges_KA:
         inside_S = shape.size(f_AS / edge_A.view(-1, *(1,) * (f_AS.dim() - 1))) < 1

@@ -16,7 +16,7 @@ from arlab.orderings.step import Layout
 from arlab.pyramids.bands import BandShape, Square, band_masks
 from arlab.pyramids.grids import check_sides, layout_of
 from arlab.pyramids.pyramid import Pyramid
-from arlab.pyramids.transforms import DCT, Transform
+from arlab.pyramids.transforms import DCT, FrequencyTransform
 
 _SLACK = 1e-6
 
@@ -55,7 +55,7 @@ class FrequencyPyramid(Pyramid):
         bands: list[int | list[int]] | None = None,
         cutoffs: list[float] | None = None,
         shape: BandShape | None = None,
-        transform: Transform | None = None,
+        transform: FrequencyTransform | None = None,
     ) -> None:
         check_sides(bands, "pyramid.bands")
         if cutoffs is not None:
@@ -101,7 +101,7 @@ class FrequencyPyramid(Pyramid):
         along = [self.transform.frequencies(side) for side in layout.finest]
         f_AS = torch.stack(torch.meshgrid(*along, indexing="ij"))
         edges = self._edges(layout)
-        masks_LS = band_masks(self.shape, f_AS, torch.tensor(edges, dtype=torch.float64))
+        masks_LS = band_masks(self.shape, f_AS, torch.tensor(edges, dtype=torch.float64, device="cpu"))
         self._refuse_left_out(self.shape.size(f_AS), _shown(layout.finest))
         for band, held in enumerate(masks_LS.flatten(1).sum(1).tolist()):
             if held == 0:

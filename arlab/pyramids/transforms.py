@@ -16,7 +16,7 @@ from arlab.configurable import Configurable
 from arlab.pyramids.interpolation import Bicubic, Interpolation, area
 
 
-class Transform(Configurable, ABC):
+class FrequencyTransform(Configurable, ABC):
     """What frequencies a map has, and what a coarser grid can express of them."""
 
     @abstractmethod
@@ -40,7 +40,7 @@ class Transform(Configurable, ABC):
         """A map on a finer grid; a constant stays constant."""
 
 
-class DCT(Transform):
+class DCT(FrequencyTransform):
     """The orthonormal cosine transform of type II, along every axis.
 
     Z = D z;  D_kn = √(2/N) cos(π (2n + 1) k / 2N), for k = 0 by √(1/N);  frequency k / N
@@ -53,7 +53,7 @@ class DCT(Transform):
         pass
 
     def frequencies(self, cells: int) -> Tensor:
-        return torch.arange(cells, dtype=torch.float64) / cells
+        return torch.arange(cells, dtype=torch.float64, device="cpu") / cells
 
     def expressed(self, cells: int, of: int) -> float:
         return cells / of
@@ -76,7 +76,7 @@ class DCT(Transform):
         return _along_axes(values, [_resizing(before, after, values.dtype, values.device) for before, after in sides])
 
 
-class FFT(Transform):
+class FFT(FrequencyTransform):
     """The Fourier transform, along every axis, as in NFIG.
 
     frequency |k| / (N/2), k from -N/2 to N/2. A grid of n cells expresses |k| <= n/2, its own Nyquist frequency
@@ -90,7 +90,7 @@ class FFT(Transform):
         self.interpolation = Bicubic() if interpolation is None else interpolation
 
     def frequencies(self, cells: int) -> Tensor:
-        f: Tensor = torch.fft.fftfreq(cells, dtype=torch.float64)
+        f: Tensor = torch.fft.fftfreq(cells, dtype=torch.float64, device="cpu")
         return f.abs() * 2
 
     def expressed(self, cells: int, of: int) -> float:
@@ -114,7 +114,8 @@ class FFT(Transform):
 @torch.inference_mode(False)  # what is made in inference mode could not be used in training
 def cosines(cells: int, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
     """D, (cells, cells): the rows are orthonormal."""
-    place = torch.arange(cells)
+    # On the CPU, whatever the default device: what is kept here serves all.
+    place = torch.arange(cells, device="cpu")
     # The angle is a whole number of 1/4n turns; without whole turns its cosine is exact to the last digits.
     turns = (2 * place + 1) * place[:, None] % (4 * cells)
     matrix = torch.cos(math.pi / (2 * cells) * turns.double()) * math.sqrt(2 / cells)

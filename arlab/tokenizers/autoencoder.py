@@ -42,6 +42,10 @@ class Autoencoder(nn.Module, Configurable, ABC):
     def decode(self, z: Tensor) -> Tensor:
         """Latent maps (B, width, *latent_shape) to images (B, C, H, W), not clipped."""
 
+    def decode_known(self, z: Tensor, known: Tensor) -> Tensor:
+        """Images of latent maps of which only some vectors are known, (B, *latent_shape) bool; the others are zeros."""
+        return self.decode(z.where(known[:, None], 0))
+
     @property
     @abstractmethod
     def last_layer(self) -> Tensor:

@@ -20,16 +20,18 @@ from arlab.tokenizers.adversarial import Adversarial
 from arlab.tokenizers.autoencoder import Autoencoder
 from arlab.tokenizers.losses import ReconstructionLoss
 from arlab.tokenizers.quantizers.quantizer import (
-    COUNTED,
     CodeCounts,
     Quantized,
     Quantizer,
     count_codes,
     perplexity,
     usage,
+    whole,
 )
 from arlab.tokenizers.tokenizer import Encoded, Tokenizer, required_facts
 from arlab.tokens import TokenSpace
+
+_WIDEST = 2**16
 
 
 class LearnedTokenizer(Tokenizer, ABC):
@@ -63,8 +65,9 @@ class LearnedTokenizer(Tokenizer, ABC):
         adversarial: Adversarial | None = None,
     ) -> None:
         super().__init__()
-        if token_width < 1:
-            raise ValueError(f"tokenizer.token_width: must be at least 1, got {token_width}")
+        if not 1 <= token_width <= _WIDEST:
+            least = f"must be at least 1 and at most {_WIDEST}" if token_width > 1 else "must be at least 1"
+            raise ValueError(f"tokenizer.token_width: {least}, got {token_width}")
         self.facts = required_facts(facts)
         self.autoencoder = autoencoder
         self.quantizer = quantizer
@@ -80,8 +83,7 @@ class LearnedTokenizer(Tokenizer, ABC):
         self.layout = quantizer.layout
         self.space = TokenSpace(token_width, quantizer.codebook_size)
         self.psnr = PeakSignalNoiseRatio(data_range=1.0)
-        countable = quantizer.codebook_size is not None and quantizer.codebook_size <= COUNTED
-        self.codes = CodeCounts(self.layout, quantizer.codebook_size or 0) if countable else None
+        self.codes = CodeCounts(self.layout, quantizer.codebook_size or 0) if quantizer.counted else None
 
     # ---- tokens
 
@@ -136,7 +138,7 @@ class LearnedTokenizer(Tokenizer, ABC):
         self.log("train/loss", loss, prog_bar=True)
         if self.codes is not None:
             counts_LV = count_codes(quantized.tokens, self.layout, self.codes.codebook_size)
-            self.log("train/usage", usage(counts_LV.sum(0)))
+            self.log("train/usage", usage(whole(counts_LV, self.quantizer.own_codebooks)))
         self.log_dict({f"train/{name}": figure for name, figure in quantized.figures.items()})
         deviation = None if quantized.deviation is None else quantized.deviation.detach()
         return {"loss": loss, "tokens": quantized.tokens.detach(), "deviation": deviation}
@@ -208,7 +210,7 @@ class LearnedTokenizer(Tokenizer, ABC):
         counts_LV = self.codes.compute()
         self.codes.reset()
         for name, figure in (("usage", usage), ("perplexity", perplexity)):
-            self.log(f"{part}/{name}", figure(counts_LV.sum(0)), sync_dist=True)
+            self.log(f"{part}/{name}", figure(whole(counts_LV, self.quantizer.own_codebooks)), sync_dist=True)
             if len(counts_LV) > 1:
                 each_L = figure(counts_LV)
                 levels = {f"{part}/{name}_level_{level}": each_L[level] for level in range(len(each_L))}

@@ -5,6 +5,7 @@ Letters: B batch, C channels, H and W image sides.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ class Mix(ReconstructionLoss):
         weights: one per part; none: 1 each.
 
     Raises:
-        ValueError: their numbers differ.
+        ValueError: their numbers differ, or a weight is negative.
     """
 
     def __init__(self, *, losses: list[ReconstructionLoss], weights: list[float] | None = None) -> None:
@@ -51,6 +52,8 @@ class Mix(ReconstructionLoss):
         self.weights = [1.0] * len(losses) if weights is None else list(weights)
         if not losses:
             raise ValueError("reconstruction.losses: at least one is needed, got []")
+        if not all(0 <= weight < math.inf for weight in self.weights):
+            raise ValueError(f"reconstruction.weights: must all be at least 0, got {self.weights}")
         if len(self.weights) != len(losses):
             count = f"{len(self.weights)} for {len(losses)} losses"
             raise ValueError(f"reconstruction.weights: expected one per loss, got {count}")

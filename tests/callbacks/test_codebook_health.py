@@ -240,7 +240,7 @@ def test_a_collapsed_run_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixt
     (entry,) = json.loads((tmp_path / "health.json").read_text())
     assert entry == health.notes.told[0]
     assert (entry["step"], entry["condition"]) == (16, "codebook usage")
-    said = re.search(r"codebook usage: (\d+)% of 64 codes were not hit in the last 16 steps", entry["text"])
+    said = re.search(r"codebook usage: (\d+)% of 64 codes were not hit in the last 16 batches", entry["text"])
     assert said is not None
     assert int(said[1]) > 90
     assert all(word in entry["text"] for word in ("Likely: ", "Try: revive_below 0.3", "reading-a-run.md#"))
@@ -323,9 +323,9 @@ def test_levels_of_a_pyramid_are_logged(shared: bool, tmp_path: Path) -> None:
     health = CodebookHealth(window=8)
     run(tokenizer, tmp_path, health, Read(), steps=10)
     dead = [figures[f"train/dead_codes_level_{level}"] for level in range(2)]
-    assert dead == [16 * (1 - figures[f"train/usage_level_{level}"]) for level in range(2)]
+    assert dead == [16 * (1 - figures[f"train/window_usage_level_{level}"]) for level in range(2)]
     assert figures["train/dead_codes"] == sum(dead) if not shared else figures["train/dead_codes"] <= min(dead)
-    assert figures["train/perplexity_level_1"] > 1
+    assert figures["train/window_perplexity_level_1"] > 1
     usage = {entry["condition"] for entry in health.notes.told if "usage" in str(entry["condition"])}
     assert usage <= ({"codebook usage"} if shared else {"codebook usage, level 0", "codebook usage, level 1"})
 

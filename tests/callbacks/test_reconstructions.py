@@ -108,7 +108,7 @@ def test_a_decoder_of_prefixes_shows_some(flexible: bool, tmp_path: Path) -> Non
     vit = ViTAutoencoder(
         num_tokens=6,
         width=16,
-        num_layers=1,
+        encoder_layers=1,
         decoder_layers=1,
         attention=Attention(num_heads=2),
         nested_dropout=NestedDropout() if flexible else None,

@@ -127,8 +127,8 @@ def test_continuous_tokens_have_no_bits_and_small_images_no_ssim() -> None:
 
 
 def test_a_codebook_too_large_to_count_has_bits_but_no_usage() -> None:
-    figures = measure(Darkened(codebook_size=2**20), pictures(4)).figures
-    assert figures["bits_per_image"].value == 144 * 20
+    figures = measure(Darkened(codebook_size=2**23), pictures(4)).figures
+    assert figures["bits_per_image"].value == 144 * 23
     assert "usage" not in figures
 
 
@@ -139,10 +139,16 @@ def test_one_image_has_no_distance_between_sets() -> None:
 
 
 def test_levels_are_told_apart() -> None:
-    figures = code_figures(torch.tensor([[2, 2, 0, 0], [0, 0, 0, 4]]))
+    figures = code_figures(torch.tensor([[2, 2, 0, 0], [0, 0, 0, 4]]), own_codebooks=False)
     assert figures["usage"] == 0.75
     assert (figures["usage_level_0"], figures["usage_level_1"]) == (0.5, 0.25)
     assert figures["perplexity_level_0"] == pytest.approx(2)
     assert figures["perplexity_level_1"] == pytest.approx(1)
     assert figures["perplexity"] == pytest.approx(2**1.5)
-    assert set(code_figures(torch.tensor([[1, 1]]))) == {"usage", "perplexity"}
+    assert set(code_figures(torch.tensor([[1, 1]]), own_codebooks=False)) == {"usage", "perplexity"}
+
+
+def test_equal_indices_of_codebooks_of_their_own_are_different_codes() -> None:
+    figures = code_figures(torch.tensor([[2, 2, 0, 0], [2, 2, 0, 0]]), own_codebooks=True)
+    assert figures["usage"] == 0.5
+    assert figures["perplexity"] == pytest.approx(4)

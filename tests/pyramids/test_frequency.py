@@ -11,7 +11,7 @@ from torch import Tensor
 
 from arlab.pyramids.bands import BandShape, Radial, Square, band_masks
 from arlab.pyramids.frequency import FrequencyPyramid
-from arlab.pyramids.transforms import DCT, FFT, Transform, cosines
+from arlab.pyramids.transforms import DCT, FFT, FrequencyTransform, cosines
 
 VAR: list[int | list[int]] = [1, 2, 3, 4, 5, 6, 8, 10, 13, 16]
 GRIDS = ((9,), (16, 16), (4, 6), (5, 9), (3, 4, 5))
@@ -30,7 +30,7 @@ def counts(masks_LS: Tensor) -> list[int]:
 @pytest.mark.parametrize("transform", [DCT(), FFT()], ids=lambda each: type(each).__name__)
 @pytest.mark.parametrize("shape", [Square(), Radial()], ids=lambda each: type(each).__name__)
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_every_frequency_is_in_one_band(transform: Transform, shape: BandShape, grid: tuple[int, ...]) -> None:
+def test_every_frequency_is_in_one_band(transform: FrequencyTransform, shape: BandShape, grid: tuple[int, ...]) -> None:
     masks_LS = FrequencyPyramid(shape=shape, transform=transform).masks(grid)
     assert torch.equal(masks_LS.sum(0), torch.ones(grid, dtype=torch.int64))
     assert min(counts(masks_LS)) > 0
@@ -40,7 +40,7 @@ def test_every_frequency_is_in_one_band(transform: Transform, shape: BandShape, 
 
 @pytest.mark.parametrize("transform", [DCT(), FFT()], ids=lambda each: type(each).__name__)
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_bands_are_orthogonal(transform: Transform, grid: tuple[int, ...]) -> None:
+def test_bands_are_orthogonal(transform: FrequencyTransform, grid: tuple[int, ...]) -> None:
     pyramid = FrequencyPyramid(shape=Radial(), transform=transform)
     z = torch.randn(2, 3, *grid, dtype=torch.float64)
     shares = [pyramid.share(z, level) for level in range(len(pyramid.layout(grid).shapes))]

@@ -117,6 +117,10 @@ def test_parity() -> None:
 @pytest.mark.parametrize("codebook", CODEBOOKS, ids=lambda each: type(each).__name__)
 @pytest.mark.parametrize("share_codebook", [True, False], ids=["shared", "own"])
 def test_every_pair(pyramid: Pyramid, codebook: Codebook, share_codebook: bool) -> None:
+    if pyramid.residual and not codebook.any_size:
+        with pytest.raises(ValueError, match=r"quantizer\.quantizer: FSQ's steps are the same on every level"):
+            PyramidQuantizer(pyramid=pyramid, quantizer=codebook)
+        return
     refinement = PhiConvolutions(num=2) if pyramid.residual else None
     quantizer = bound(pyramid, codebook, refinement, share_codebook=share_codebook)
     z = latents().requires_grad_()

@@ -31,6 +31,8 @@ class FSQ(Codebook):
         levels: L_c of each channel, at least 3 (for 2 there is LFQ), at most 2^18 codes altogether; none: 8, 5, 5, 5.
     """
 
+    any_size = False
+
     def __init__(self, *, levels: list[int] | None = None) -> None:
         super().__init__()
         self.levels = [8, 5, 5, 5] if levels is None else list(levels)

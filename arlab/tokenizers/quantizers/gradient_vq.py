@@ -30,7 +30,7 @@ class GradientVectorQuantizer(Codebook):
     The published tokenizers' way: Euclidean for MaskGIT and VAR; ``similarity: Cosine`` for LlamaGen and FlexVAR.
     They begin from uniform numbers in ±1 / V and revive nothing: ``start_from_data: false, revive_below: 0``.
 
-    Revival counts the uses of codes by moving averages; before a training step, codes used less than
+    Revival counts the uses of codes by moving averages; before a training batch, codes used less than
     ``revive_below`` times the average become latents of the batch. Weight decay leaves the codebook alone; every
     random choice is a function of (seed, step). In distributed training the counts are those of all processes.
 
@@ -45,7 +45,7 @@ class GradientVectorQuantizer(Codebook):
         entropy: a loss for sure and varied choices; none: there is none.
         start_from_data: whether the codes start from latents of the first training batch.
         revive_below: in units of the average use of a code; 0 revives none.
-        decay: of the moving averages of use, per training step.
+        decay: of the moving averages of use, per training batch.
         seed: of initial and revived codes.
     """
 
@@ -98,16 +98,22 @@ class GradientVectorQuantizer(Codebook):
     def quantise(self, z_TC: Tensor) -> Coded:
         return self._nearest.code(z_TC, self.codebook, training=self.training)
 
+    @property
+    def waits(self) -> bool:
+        revives = self.revive_below > 0 or int(self.step) == 0
+        return revives and bool(self.due)
+
     @torch.no_grad()
     def start(self, z_TC: Tensor) -> None:
-        """The codes of the first step, and revival before later ones: once a step, before any gradient needs them."""
-        if not bool(self.due):
-            return
+        """The codes of the first batch, and revival before later ones: once a batch, before its gradient needs them."""
         self.due.fill_(False)
         first = int(self.step) == 0
         replaced_V = torch.full_like(self.count, self.start_from_data, dtype=torch.bool) if first else self._dead()
         picked_VC = pick(self.similarity.place(z_TC), self.codebook_size, self.seed, int(self.step))
         self.codebook.copy_(torch.where(replaced_V[:, None], picked_VC, self.codebook))
+        if self.codebook.grad is not None:
+            # Accumulated for codes that are no more.
+            self.codebook.grad[replaced_V] = 0
         if first:
             self.count.fill_(len(z_TC) * world_size() / self.codebook_size)
         else:

@@ -36,11 +36,6 @@ class Nearest:
     commitment_weight: float
     codebook_weight: float = 0.0
 
-    def ids(self, z_TC: Tensor, codebook_VC: Tensor) -> Tensor:
-        """The nearest codes, (T,)."""
-        place = self.similarity.place
-        return relative_distance(place(z_TC), place(codebook_VC)).argmin(-1)
-
     def code(self, z_TC: Tensor, codebook_VC: Tensor, *, training: bool) -> Coded:
         """The nearest codes with what is learned from them; the entropy loss only in training."""
         z_TC, codebook_VC = self.similarity.place(z_TC), self.similarity.place(codebook_VC)

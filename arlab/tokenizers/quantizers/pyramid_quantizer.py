@@ -26,7 +26,8 @@ class PyramidQuantizer(Quantizer):
     """Splits a latent along a pyramid, quantises each level, and puts the levels back together.
 
         q_l = quantise(level_l);  f̂_l = Σ_{m <= l} φ(up(q_m));  vectors = f̂_L, the decoder's gradient straight to f
-        loss = mean_l [commitment_weight · mean (f - sg(f̂_l))² + mean (f̂_l - sg(f))²] + mean_l regularizer_l
+        loss = mean_l [commitment_weight · mean (f - sg(f̂_l))² + mean (f̂_l - sg(f))²] + mean_l regularizer_l,
+        the second term only where codes or φ are learned by gradient
 
     Where the pyramid is not residual, each level is compared with the latent on that level's grid instead. Codes and φ
     learn from f̂; the levels are read off what the detached f̂ leaves over. A codebook's own losses but the regularizer,
@@ -66,6 +67,12 @@ class PyramidQuantizer(Quantizer):
         if not 0 <= commitment_weight < math.inf:
             raise ValueError(f"quantizer.commitment_weight: must be at least 0, got {commitment_weight}")
         self.pyramid = ScalePyramid() if pyramid is None else pyramid
+        if self.pyramid.residual and not codebook.any_size:
+            name = type(codebook).__name__
+            raise ValueError(
+                f"quantizer.quantizer: {name}'s steps are the same on every level, too coarse for what the levels of a "
+                "residual pyramid leave over; choose VectorQuantizer, BSQ, ... or ScalePyramid with residual: false"
+            )
         if refinement is not None and not self.pyramid.residual:
             raise ValueError("quantizer.refinement: belongs to residual pyramids, whose levels add up; leave it out")
         self.codebooks = nn.ModuleList([codebook])
@@ -83,6 +90,10 @@ class PyramidQuantizer(Quantizer):
         codebook = self.codebooks[0 if self.share_codebook else level]
         assert isinstance(codebook, Codebook)
         return codebook
+
+    @property
+    def own_codebooks(self) -> bool:
+        return not self.share_codebook
 
     def extra_repr(self) -> str:
         return f"share_codebook={self.share_codebook}, commitment_weight={self.commitment_weight}"
@@ -106,7 +117,7 @@ class PyramidQuantizer(Quantizer):
     @in_float32
     def forward(self, z: Tensor) -> Quantized:
         f = upcast(z)
-        if self.training:
+        if self.training and any(self.codebook(level).waits for level in range(len(self.codebooks))):
             self._start(f.detach())
         read: list[Tensor] = []
         coded: list[Coded] = []
@@ -164,7 +175,9 @@ class PyramidQuantizer(Quantizer):
 
     def _loss(self, made: Tensor, wanted: Tensor) -> Tensor:
         drawn = self.commitment_weight * F.mse_loss(wanted, made.detach())
-        return drawn + F.mse_loss(made, wanted.detach())
+        # Moving averages, rounding and signs learn nothing by gradient: without phi there is nobody to teach.
+        taught = next(self.parameters(), None) is not None
+        return drawn + F.mse_loss(made, wanted.detach()) if taught else drawn
 
     # ---- codebooks, all levels' vectors at once or each level's its own
 

@@ -17,8 +17,8 @@ from arlab.configurable import Configurable
 from arlab.orderings.step import Layout
 from arlab.precision import in_float32, upcast
 
-COUNTED = 2**18
-"""Codes are counted one by one up to a codebook of this size; larger ones are implicit (bits), and mostly unused."""
+COUNTED = 2**22
+"""Codes are counted one by one while levels · codes are at most this many; what is larger is bits, mostly unused."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,16 @@ class Quantizer(nn.Module, Configurable, ABC):
     """V; None for continuous tokens. Known once bound."""
     layout: Layout
     """Where the tokens of a latent lie; known once bound."""
+
+    @property
+    def own_codebooks(self) -> bool:
+        """Whether each level has a codebook of its own, so that equal indices of two levels are different codes."""
+        return False
+
+    @property
+    def counted(self) -> bool:
+        """Whether its codes are few enough to be counted one by one; known once bound."""
+        return self.codebook_size is not None and self.codebook_size * len(self.layout.shapes) <= COUNTED
 
     def encoder_width(self, width: int) -> int:
         """The channels the encoder must give for tokens of ``width``: as many, unless it says otherwise."""
@@ -102,6 +112,8 @@ class Codebook(Quantizer, ABC):
     """A quantizer of single vectors: every cell of the latent map becomes one code, row by row."""
 
     codebook_size: int
+    any_size: bool = True
+    """Whether it can express vectors of any size, as what the first levels of a residual pyramid leave over is."""
 
     def bind(self, width: int, shape: tuple[int, ...]) -> None:
         self.layout = Layout((shape,))
@@ -123,8 +135,13 @@ class Codebook(Quantizer, ABC):
     def lookup(self, ids: Tensor) -> Tensor:
         """The code vectors of indices of any shape, (..., C)."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether it wants vectors of the next training batch before it quantises it: ``start``."""
+        return False
+
     def start(self, z_TC: Tensor) -> None:
-        """Called before ``quantise`` in training, with vectors of the batch: a codebook may begin from the first."""
+        """Called before ``quantise`` in training where it waits, with vectors of the batch."""
 
     def update(self, z_TC: Tensor, ids_T: Tensor) -> Mapping[str, Tensor]:
         """Called once after each training batch with all it quantised: what is not learned by gradient is here.
@@ -136,7 +153,7 @@ class Codebook(Quantizer, ABC):
     @in_float32
     def forward(self, z: Tensor) -> Quantized:
         z_TC = upcast(z).movedim(1, -1).flatten(0, -2)
-        if self.training:
+        if self.training and self.waits:
             self.start(z_TC.detach())
         coded = self.quantise(z_TC)
         figures = {**coded.figures}
@@ -181,6 +198,11 @@ def count_codes(tokens_BN: Tensor, layout: Layout, codebook_size: int) -> Tensor
     levels = len(layout.shapes)
     flat = torch.bincount((tokens_BN + codebook_size * level_N).flatten(), minlength=levels * codebook_size)
     return flat.view(levels, codebook_size)
+
+
+def whole(counts_LV: Tensor, own_codebooks: bool) -> Tensor:
+    """Counts of all the codes there are: (V,), or (L · V,) where each level has a codebook of its own."""
+    return counts_LV.flatten() if own_codebooks else counts_LV.sum(0)
 
 
 def usage(counts: Tensor) -> Tensor:

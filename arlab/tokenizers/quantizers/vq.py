@@ -20,6 +20,8 @@ from arlab.tokenizers.quantizers.quantizer import Codebook, Coded
 from arlab.tokenizers.quantizers.ranges import refuse_codebook_size, refuse_negative, refuse_share
 from arlab.tokenizers.quantizers.similarity import Euclidean, Similarity
 
+_FORGOTTEN = 1e-8
+
 
 class VectorQuantizer(Codebook):
     """Each latent becomes its nearest code; a code is the moving average of the latents it was nearest to.
@@ -40,7 +42,7 @@ class VectorQuantizer(Codebook):
 
     Args:
         codebook_size: V.
-        decay: d, per training step.
+        decay: d, per training batch.
         commitment_weight: how strongly latents are drawn to their codes.
         revive_below: in units of the average use of a code; 0 revives none.
         seed: of initial and revived codes.
@@ -98,14 +100,12 @@ class VectorQuantizer(Codebook):
         codebook_VC = self.codebook if self.entropy is None else self.codebook.clone()
         return self._nearest.code(z_TC, codebook_VC, training=self.training)
 
-    def nearest(self, z_TC: Tensor) -> Tensor:
-        """The nearest codes, (T,)."""
-        return self._nearest.ids(z_TC, self.codebook)
+    @property
+    def waits(self) -> bool:
+        return int(self.step) == 0
 
     @torch.no_grad()
     def start(self, z_TC: Tensor) -> None:
-        if int(self.step) > 0:
-            return
         self.codebook.copy_(pick(self.similarity.place(z_TC), self.codebook_size, self.seed, 0))
         # Every code begins with the average use, so that none counts as dead before it had its chance.
         self.count.fill_(len(z_TC) * world_size() / self.codebook_size)
@@ -120,10 +120,17 @@ class VectorQuantizer(Codebook):
         self.step += 1
         self.count.lerp_(seen_V, 1 - self.decay)
         self.total.lerp_(sum_VC, 1 - self.decay)
+        revived = self._revive(z_TC) if self.revive_below > 0 else self.count.new_zeros(())
+        # What nothing has hit for thousands of steps stays where it is: the average of nothing is no place.
+        moved_VC = self.similarity.place(self.total / self.count.clamp(min=_FORGOTTEN)[:, None])
+        self.codebook.copy_(torch.where(self.count[:, None] > _FORGOTTEN, moved_VC, self.codebook))
+        return {"revived": revived}
+
+    def _revive(self, z_TC: Tensor) -> Tensor:
+        """Replace dead codes by latents of the batch; returns how many."""
         average = self.count.mean()
         dead_V = self.count < self.revive_below * average
         picked_VC = pick(z_TC, self.codebook_size, self.seed, int(self.step))
         self.total.copy_(torch.where(dead_V[:, None], picked_VC * average, self.total))
         self.count.copy_(torch.where(dead_V, average, self.count))
-        self.codebook.copy_(self.similarity.place(self.total / self.count.clamp(min=1e-8)[:, None]))
-        return {"revived": dead_V.sum().to(z_TC.dtype)}
+        return dead_V.sum().to(z_TC.dtype)
