@@ -8,12 +8,13 @@ from __future__ import annotations
 from abc import ABC
 from typing import Any
 
+import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, optim
 from torchmetrics.image import PeakSignalNoiseRatio
 
-from arlab.data.data import Batch
+from arlab.data.data import Batch, ImageData
 from arlab.data.facts import DataFacts
 from arlab.optimization import AdamW
 from arlab.tokenizers.adversarial import Adversarial
@@ -84,6 +85,14 @@ class LearnedTokenizer(Tokenizer, ABC):
         self.space = TokenSpace(token_width, quantizer.codebook_size)
         self.psnr = PeakSignalNoiseRatio(data_range=1.0)
         self.codes = CodeCounts(self.layout, quantizer.codebook_size or 0) if quantizer.counted else None
+
+    def refuse_data(self, data: ImageData) -> None:
+        """As every model; and what measures reconstructions must take such images, and have its weights."""
+        super().refuse_data(data)
+        height, width = self.facts.image_size
+        nothing_BCHW = torch.zeros(1, self.facts.channels, height, width, device=self.device)
+        with torch.no_grad():
+            self.reconstruction(nothing_BCHW, nothing_BCHW)
 
     # ---- tokens
 

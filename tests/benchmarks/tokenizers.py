@@ -1,8 +1,9 @@
 """All trained tokenizers of a data set in one table: python -m tests.benchmarks.tokenizers runs/emoji32/tokenizers.
 
-Every finished run below the folder (the newest of each experiment) is measured on its validation images; usage and
-perplexity come from one pass over the training images as well. Minutes are steps times the median time of a step,
-measured here and one run after the other, because trainings side by side slow each other down.
+Every finished run below the folder (the newest of each experiment) is measured on its validation images, as it was at
+its last step, so that all have had as many. Usage and perplexity come from one pass over the training images as well.
+Minutes are steps times the median time of a step, measured here and one run after the other, because trainings side by
+side slow each other down; a discriminator's share is left out.
 
 Letters: B batch.
 """
@@ -66,8 +67,9 @@ class Row:
 
 def measure(experiment: Path, network: FeatureNetwork | None) -> Row:
     """The newest run of an experiment."""
-    held = read(resolve(experiment))
-    tokenizer = load_model(experiment, LearnedTokenizer)
+    last = resolve(experiment).with_name("last.ckpt")
+    held = read(last)
+    tokenizer = load_model(last, LearnedTokenizer)
     data = from_spec(held[KEY]["data"], LoadedData)
     part = data.part(Split.VALIDATION)
     if network is None:

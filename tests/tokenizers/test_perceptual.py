@@ -12,7 +12,9 @@ import torch
 
 from arlab.configurable import from_spec
 from arlab.data.digits import Digits
+from arlab.data.fashion_mnist import FashionMNIST
 from arlab.metrics.classifier import EmojiClassifier, FashionClassifier, SavedClassifier, shipped
+from arlab.metrics.lpips import LPIPS
 from arlab.runs.checkpoint import read, rebuild
 from arlab.tokenizers.autoencoder import ConvAutoencoder
 from arlab.tokenizers.losses import L1, Mix, ReconstructionLoss
@@ -133,3 +135,10 @@ def test_the_spec_names_the_network() -> None:
     assert spec["init_args"] == {"network": network}
     assert Perceptual().spec()["init_args"] == {"network": None}
     assert "EmojiClassifier" in repr(Perceptual(network=EmojiClassifier()))
+
+
+def test_missing_weights_are_told_before_a_run_begins() -> None:
+    network = LPIPS(vgg="nowhere.pth")
+    model = VQTokenizer(facts=FashionMNIST().facts, reconstruction=Perceptual(network=network))
+    with pytest.raises(ValueError, match=r"LPIPS\.vgg: .*nowhere\.pth"):
+        model.refuse_data(FashionMNIST())
