@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib import pyplot as plt
+from torch import Tensor
 
 from arlab.configurable import from_spec
 from arlab.data.loaders import LoadedData, Split
 from arlab.discovery import discover
+from arlab.images import image_grid
 from arlab.metrics.classifier import EmojiClassifier, FashionClassifier
 from arlab.metrics.features import FeatureNetwork
 from arlab.metrics.protocol import Protocol
@@ -32,6 +35,7 @@ from arlab.tokenizers.learned import LearnedTokenizer
 from arlab.tokenizers.quantizers.quantizer import count_codes
 
 _STEPS = 12
+_SHOWN = 16
 
 
 @dataclass(frozen=True)
@@ -115,16 +119,42 @@ def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
+@torch.no_grad()
+def draw(experiments: list[Path], file: Path) -> None:
+    """The same validation images through each tokenizer, a labelled row each."""
+    rows: dict[str, Tensor] = {}
+    for experiment in experiments:
+        last = resolve(experiment).with_name("last.ckpt")
+        tokenizer = load_model(last, LearnedTokenizer)
+        part = from_spec(read(last)[KEY]["data"], LoadedData).part(Split.VALIDATION)
+        image_BCHW = part.batch(torch.arange(0, 2 * _SHOWN, 2), known=False).image
+        rows.setdefault("images", image_BCHW)
+        rows[experiment.name] = tokenizer.decode(tokenizer.encode(image_BCHW))
+    grid = image_grid(torch.cat(list(rows.values())), columns=_SHOWN, scale=2)
+    figure, axes = plt.subplots(figsize=(grid.shape[1] / 80, grid.shape[0] / 80), layout="constrained")
+    axes.imshow(grid, cmap="gray", interpolation="nearest")
+    height = grid.shape[0] / len(rows)
+    axes.set_yticks([height * (row + 0.5) for row in range(len(rows))], list(rows))
+    axes.set_xticks([])
+    axes.spines[:].set_visible(False)
+    figure.savefig(file, dpi=100)
+
+
 def main() -> int:
-    """Print the table in Markdown."""
+    """Print the table in Markdown, and draw the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of the runs, such as runs/emoji32/tokenizers")
-    folder = parser.parse_args().folder
+    parser.add_argument("--picture", type=Path, help="a PNG of the same images through each tokenizer")
+    options = parser.parse_args()
+    folder = options.folder
     discover()
+    experiments = sorted(path for path in folder.iterdir() if path.is_dir())
+    if options.picture is not None:
+        draw(experiments, options.picture)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     names = ["tokens", "bits", "PSNR dB", "SSIM", "perceptual", "rFID@N", "usage", "usage, train", "perplexity, train"]
     print("| | " + " | ".join([*names, "minutes", "images/s"]) + " |\n|" + "---|" * 12)
-    for experiment in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for experiment in experiments:
         print(measure(experiment, None), flush=True)
     return 0
 

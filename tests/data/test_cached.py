@@ -426,6 +426,12 @@ def test_what_counts_as_the_same_tokenizer(images: Path) -> None:
     again.load_state_dict(tokenizer.state_dict())
     assert identity(again) == identity(tokenizer)
     # Nothing is learned by this one: its settings are all there is.
+    spoken = vq(facts)
+    options = spoken.quantizer._built_with
+    assert isinstance(options, dict)
+    for key in ("similarity", "passage"):  # as if arlab had not known them when the cache was made
+        del options[key]
+    assert identity(spoken) == identity(tokenizer)
     assert identity(PixelTokenizer(facts=facts)) != identity(PixelTokenizer(facts=facts, num_levels=128))
 
 

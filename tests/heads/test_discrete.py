@@ -179,6 +179,10 @@ def test_refusals() -> None:
         DiscreteHead(label_smoothing=1.0)
     with pytest.raises(ValueError, match="needs a tokenizer with a codebook"):
         DiscreteHead().bind(4, TokenSpace(2), 1, embeds=True)
+    with pytest.raises(
+        ValueError, match="lists a logit for every code, at most 4194304; this tokenizer has 2305843009213"
+    ):
+        DiscreteHead().bind(4, TokenSpace(61, 2**61), 1, embeds=True)
 
 
 # ---- the likelihood of whole images

@@ -28,6 +28,14 @@ def counts(masks_LS: Tensor) -> list[int]:
 
 
 @pytest.mark.parametrize("transform", [DCT(), FFT()], ids=lambda each: type(each).__name__)
+def test_large_models_are_built_without_memory(transform: FrequencyTransform) -> None:
+    with torch.device("meta"):
+        FrequencyPyramid(transform=transform).layout((6, 10))
+        cosines(11)
+    assert not cosines(11).is_meta  # what is kept for one device serves the next
+
+
+@pytest.mark.parametrize("transform", [DCT(), FFT()], ids=lambda each: type(each).__name__)
 @pytest.mark.parametrize("shape", [Square(), Radial()], ids=lambda each: type(each).__name__)
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 def test_every_frequency_is_in_one_band(transform: FrequencyTransform, shape: BandShape, grid: tuple[int, ...]) -> None:

@@ -61,3 +61,6 @@ def test_losses_by_hand() -> None:
     torch.testing.assert_close(rebuilt(reconstruction, image), torch.tensor(1.75))
     with pytest.raises(ValueError, match="weights: expected one per loss"):
         Mix(losses=[L1()], weights=[1.0, 2.0])
+    for weight in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=r"reconstruction\.weights: must all be at least 0"):
+            Mix(losses=[L1()], weights=[weight])

@@ -20,7 +20,7 @@ from arlab.tokenizers.quantizers.similarity import Cosine
 from arlab.tokenizers.quantizers.vq import VectorQuantizer
 
 
-def bound(width: int = 3, **options: float) -> VectorQuantizer:
+def bound(width: int = 3, **options: object) -> VectorQuantizer:
     quantizer = VectorQuantizer(**{"codebook_size": 8, **options})  # type: ignore[arg-type]
     quantizer.bind(width, (2, 5))
     return quantizer
@@ -104,6 +104,19 @@ def test_without_revival_a_dead_code_stays() -> None:
     quantizer.codebook[2], quantizer.total[2] = 1e3, 1e3 * quantizer.count[2]
     assert quantizer(latents(seed=3)).figures["revived"] == 0
     torch.testing.assert_close(quantizer.codebook[2], torch.full((3,), 1e3))
+
+
+def test_a_code_that_nothing_hits_stays_where_it_is_for_ever() -> None:
+    """Its count and sum fade away together; their ratio must not become the origin, which Cosine would prefer."""
+    quantizer = bound(decay=0.5, revive_below=0.0, similarity=Cosine())
+    quantizer(latents())
+    quantizer.codebook[2] = quantizer.similarity.place(torch.tensor([[0.0, 0.0, -1.0]]))[0]
+    quantizer.total[2] = quantizer.codebook[2] * quantizer.count[2]
+    kept = quantizer.codebook[2].clone()
+    for _ in range(60):
+        quantizer(torch.ones(1, 3, 2, 5))
+    assert quantizer.count[2] < 1e-8
+    torch.testing.assert_close(quantizer.codebook[2], kept)
 
 
 def test_evaluation_changes_nothing() -> None:

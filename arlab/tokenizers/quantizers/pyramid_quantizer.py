@@ -29,7 +29,8 @@ class PyramidQuantizer(Quantizer):
         loss = mean_l [commitment_weight · mean (f - sg(f̂_l))² + mean (f̂_l - sg(f))²] + mean_l regularizer_l,
         the second term only where codes or φ are learned by gradient
 
-    Where the pyramid is not residual, each level is compared with the latent on that level's grid instead. Codes and φ
+    Where the pyramid is not residual, each level is compared with the latent on that level's grid instead, and the
+    decoder gets the last level alone. Codes and φ
     learn from f̂; the levels are read off what the detached f̂ leaves over. A codebook's own losses but the regularizer,
     and the way it passes gradients, have no effect here.
 
