@@ -165,12 +165,35 @@ class Trained:
 
     @torch.no_grad()
     def encode(self, image_BCHW: Tensor) -> Tensor:
-        """Images in [-1, 1] to tokens, (B, N) or (B, N, C)."""
+        """Images in [-1, 1] to tokens, (B, N) or (B, N, C).
+
+        Raises:
+            ValueError: they are not such images: another shape, integers, or not numbers.
+        """
+        expected = (self.facts.channels, *self.facts.image_size)
+        if image_BCHW.dim() != 4 or tuple(image_BCHW.shape[1:]) != expected:
+            raise ValueError(f"image: expected (B, {', '.join(map(str, expected))}), got {tuple(image_BCHW.shape)}")
+        if not image_BCHW.is_floating_point() or not bool(image_BCHW.isfinite().all()):
+            raise ValueError(f"image: expected finite numbers in [-1, 1], got {image_BCHW.dtype}")
         return self.tokenizer.encode(image_BCHW.to(self.tokenizer.device))
 
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
-        """Tokens to images (B, C, H, W) in [-1, 1]."""
+        """Tokens to images (B, C, H, W) in [-1, 1].
+
+        Raises:
+            ValueError: they are not this tokenizer's: another number of them, or codes that it does not have.
+        """
+        count, space = self.tokenizer.layout.num_tokens, self.tokenizer.space
+        expected = (count,) if space.discrete else (count, space.width)
+        if tuple(tokens.shape[1:]) != expected:
+            raise ValueError(f"tokens: expected (B, {', '.join(map(str, expected))}), got {tuple(tokens.shape)}")
+        if (
+            space.codebook_size is not None
+            and tokens.numel()
+            and not 0 <= int(tokens.min()) <= int(tokens.max()) < space.codebook_size
+        ):
+            raise ValueError(f"tokens: expected codes in 0 .. {space.codebook_size - 1}, got others")
         return self.tokenizer.decode(tokens.to(self.tokenizer.device)).clamp(-1, 1)
 
     def reconstruct(self, image_BCHW: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ CASES = (
     (lambda: AdamW(learning_rate=math.nan), "optimizer.learning_rate: must be positive, got nan"),
     (lambda: AdamW(weight_decay=math.inf), "optimizer.weight_decay: must be at least 0, got inf"),
     (lambda: LayerNorm(eps=math.nan), "norm.eps: must be at least 0, got nan"),
-    (lambda: tokenizer(token_width=0), "tokenizer.token_width: must be at least 1, got 0"),
+    (lambda: tokenizer(token_width=0), "tokenizer.token_width: must be at least 1 and at most 65536, got 0"),
 )
 
 

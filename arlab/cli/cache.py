@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -80,11 +81,28 @@ def main(argv: list[str]) -> int:
         return 0
     caching.tokenizer.to(device)
     start = time.perf_counter()
-    with _Progress() as progress:
-        made = caching.write(options.out, progress.advance, overwrite=options.overwrite)
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        with _Progress() as progress:
+            made = caching.write(options.out, progress.advance, overwrite=options.overwrite)
+    except (KeyboardInterrupt, _Terminated) as stopped:
+        by_hand = isinstance(stopped, KeyboardInterrupt)
+        name, number = ("Ctrl-C", signal.SIGINT) if by_hand else ("SIGTERM", signal.SIGTERM)
+        print(f"arlab: stopped by {name}, nothing was written", file=sys.stderr)
+        return 128 + number
+    finally:
+        signal.signal(signal.SIGTERM, before)
     images = sum(part.images * part.views for part in made.parts.values())
     print(f"{options.out}  {_summary(made)}; {images / (time.perf_counter() - start):.3g} images/s")
     return 0
+
+
+class _Terminated(BaseException):
+    """SIGTERM, on its way through what must be cleaned up."""
+
+
+def _stop(number: int, frame: object) -> None:
+    raise _Terminated
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:

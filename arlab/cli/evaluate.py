@@ -107,6 +107,7 @@ def main(argv: list[str]) -> int:
     say(
         console, f"{how.num_images} {how.split} images, {how.feature_network} {str(how.feature_hash)[:8]}, {how.device}"
     )
+    say(console, f"of {path}, step {record['step']}")
     say(console, f"reconstructions: {picture}")
     say(console, f"metrics: {out}")
     return 0

@@ -38,6 +38,8 @@ def resolve(run: str | Path) -> Path:
             return checkpoint
         if folder.last.parent.is_dir() or folder.config.is_file():
             raise ValueError(f"{run}: this run has no checkpoint yet")
+        if any(RunFolder(inside).config.is_file() for inside in path.iterdir()):
+            raise ValueError(f"{run}: no run of this experiment has a checkpoint yet")
     raise ValueError(f"{run}: no run, experiment, checkpoint or export here. {_suggestion(path)}")
 
 

@@ -58,7 +58,9 @@ class Caching:
             name = type(self.tokenizer).__name__
             raise ValueError(f"dtype: {name} gives indices, which are stored as the smallest integers; leave it out")
         if self.data.carries_tokens:
-            raise ValueError(f"data: {type(self.data).__name__} carries tokens already; name the images they are of")
+            raise ValueError(
+                f"data: {type(self.data).__name__} carries tokens already; name images: --data CLASS or FILE"
+            )
         its, facts = self.tokenizer.facts, self.data.facts
         # As in a generator: other classes are fine, other pixels are not.
         contradiction = dataclasses.replace(its, class_names=facts.class_names).contradiction(facts)
@@ -84,7 +86,7 @@ class Caching:
         for differs, what in (
             (held.tokenizer.sha256 != mine.sha256, f"made by {held.tokenizer}, not by {mine}"),
             (held.data.sha256 != images.sha256, f"of {held.data}, not of {images}"),
-            (views != self.views, f"of {views} views, not {self.views}"),
+            (views != self.views, f"with views: {views}, not {self.views}"),
             (held.dtype != _name(self.stored), f"in {held.dtype}, not {_name(self.stored)}"),
         ):
             if differs:

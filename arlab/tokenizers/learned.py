@@ -67,8 +67,7 @@ class LearnedTokenizer(Tokenizer, ABC):
     ) -> None:
         super().__init__()
         if not 1 <= token_width <= _WIDEST:
-            least = f"must be at least 1 and at most {_WIDEST}" if token_width > 1 else "must be at least 1"
-            raise ValueError(f"tokenizer.token_width: {least}, got {token_width}")
+            raise ValueError(f"tokenizer.token_width: must be at least 1 and at most {_WIDEST}, got {token_width}")
         self.facts = required_facts(facts)
         self.autoencoder = autoencoder
         self.quantizer = quantizer

@@ -54,6 +54,8 @@ class Mix(ReconstructionLoss):
             raise ValueError("reconstruction.losses: at least one is needed, got []")
         if not all(0 <= weight < math.inf for weight in self.weights):
             raise ValueError(f"reconstruction.weights: must all be at least 0, got {self.weights}")
+        if not any(self.weights):
+            raise ValueError(f"reconstruction.weights: at least one must be above 0, got {self.weights}")
         if len(self.weights) != len(losses):
             count = f"{len(self.weights)} for {len(losses)} losses"
             raise ValueError(f"reconstruction.weights: expected one per loss, got {count}")

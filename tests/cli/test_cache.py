@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from torch import Tensor
 from arlab.cli.main import main
 from arlab.data import token_shards
 from arlab.data.token_manifest import read_manifest
+from arlab.tokenizers.caching import Caching
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
 from tests.cli.test_exact_resume import COMMON, TOKENIZER, trained
 
@@ -119,7 +122,7 @@ def test_data_are_the_runs_own_or_named(told: Callable[..., str]) -> None:
 def test_another_cache_in_the_folder_is_refused_by_name(told: Callable[..., str]) -> None:
     assert cache() == 0
     command = ["cache", "runs/tokenizer", "--out", "cache/x"]
-    assert "cache/x holds a cache of 1 views, not 2; name another folder, or --overwrite" in told(
+    assert "cache/x holds a cache with views: 1, not 2; name another folder, or --overwrite" in told(
         *command, "--views", "2"
     )
     assert "holds a cache of ImageArrays " in told(*command, "--data.transforms", "[CenterCrop]")
@@ -269,3 +272,16 @@ def test_tokens_are_no_images_for_a_tokenizer(told: Callable[..., str], capsys: 
     assert [path.name for path in Path("runs").iterdir()] == ["tokenizer"]
     line = told("cache", "runs/tokenizer", "--data", "CachedTokens", "--data.folder", "cache/x", "--out", "y")
     assert "data: CachedTokens carries tokens already" in line
+
+
+def test_sigterm_leaves_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def killed(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(Caching, "write", killed)
+    capsys.readouterr()
+    assert cache(out="cache/new") == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "arlab: stopped by SIGTERM, nothing was written\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert not Path("cache/new").exists()

@@ -20,6 +20,7 @@ from arlab.tokenizers.quantizers.vq import VectorQuantizer
 from arlab.tokenizers.tokenizer import Tokenizer
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
 from arlab.tokens import TokenSpace
+from arlab.trained import Trained
 
 
 def tiny(facts: DataFacts) -> VQTokenizer:
@@ -140,3 +141,22 @@ def test_other_data_is_refused(tmp_path: Path) -> None:
 def test_facts_are_needed() -> None:
     with pytest.raises(ValueError, match="facts: missing"):
         VQTokenizer()
+
+
+def test_wrong_images_and_tokens_are_told() -> None:
+    trained = Trained(tiny(Digits().facts).eval())
+    image = torch.rand(2, 1, 8, 8) * 2 - 1
+    for wrong, told in (
+        (image.expand(-1, 3, -1, -1), r"image: expected \(B, 1, 8, 8\), got \(2, 3, 8, 8\)"),
+        (image[0], r"image: expected \(B, 1, 8, 8\)"),
+        (image.byte(), "image: expected finite numbers in .* got torch.uint8"),
+        (image * float("nan"), "image: expected finite numbers"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            trained.encode(wrong)
+    tokens = trained.encode(image)
+    assert trained.decode(tokens).shape == image.shape
+    with pytest.raises(ValueError, match=r"tokens: expected \(B, 16\), got \(2, 15\)"):
+        trained.decode(tokens[:, 1:])
+    with pytest.raises(ValueError, match=r"tokens: expected codes in 0 \.\. 15"):
+        trained.decode(tokens + 16)
