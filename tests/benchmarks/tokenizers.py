@@ -121,13 +121,13 @@ def _share(value: float | None) -> str:
 
 @torch.no_grad()
 def draw(experiments: list[Path], file: Path) -> None:
-    """The same validation images through each tokenizer, a labelled row each."""
+    """Every third validation image, so that all classes occur, through each tokenizer; a labelled row each."""
     rows: dict[str, Tensor] = {}
     for experiment in experiments:
         last = resolve(experiment).with_name("last.ckpt")
         tokenizer = load_model(last, LearnedTokenizer)
         part = from_spec(read(last)[KEY]["data"], LoadedData).part(Split.VALIDATION)
-        image_BCHW = part.batch(torch.arange(0, 2 * _SHOWN, 2), known=False).image
+        image_BCHW = part.batch(torch.arange(0, 3 * _SHOWN, 3), known=False).image
         rows.setdefault("images", image_BCHW)
         rows[experiment.name] = tokenizer.decode(tokenizer.encode(image_BCHW))
     grid = image_grid(torch.cat(list(rows.values())), columns=_SHOWN, scale=2)
