@@ -14,11 +14,12 @@ from arlab.data.files.array_files import ArrayFile
 from arlab.data.files.array_labels import classes_of, numbers_of
 from arlab.data.files.array_values import ArrayLayout, ArrayPictures, Meaning, layout_of, meaning_of
 from arlab.data.files.digest import digest, file_digest
-from arlab.data.files.split import Rows, check_fraction, hold_out
+from arlab.data.files.split import Rows, hold_out
 from arlab.data.loaders import Split
 from arlab.data.own import OwnData, Source, sides
 from arlab.data.pictures import Selected
 from arlab.data.transforms import CenterCrop, Transform
+from arlab.ranges import require
 
 _COMMON = (
     ("x_train", "y_train", "x_test", "y_test"),
@@ -83,7 +84,7 @@ class ImageArrays(OwnData):
             seed=seed,
             num_workers=num_workers,
         )
-        check_fraction("validation_fraction", validation_fraction)
+        require("data.validation_fraction", validation_fraction, above=0, below=1)
         self.file = Path(file).expanduser()
         self.named = (images, labels, test_images, test_labels)
         self.class_names = class_names

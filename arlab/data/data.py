@@ -95,6 +95,14 @@ class ImageData(L.LightningDataModule, Configurable, ABC):
         """
         return None
 
+    def sample(self) -> str | None:
+        """A digest of some bytes of the images, where ``content`` counts none; a cache of tokens is compared by it.
+
+        Raises:
+            ValueError: the images cannot be found, or are not understood.
+        """
+        return None
+
     @property
     def tokenized(self) -> Tokenized | None:
         """Where the tokens come from that batches carry; None where they carry images.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from arlab.ranges import require
+
 
 @dataclass(frozen=True)
 class DataFacts:
@@ -27,8 +29,7 @@ class DataFacts:
     levels: int = 256
 
     def __post_init__(self) -> None:
-        if self.levels < 2:
-            raise ValueError(f"facts.levels: must be at least 2, got {self.levels}")
+        require("facts.levels", self.levels, at_least=2)
 
     @property
     def num_classes(self) -> int:

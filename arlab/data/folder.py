@@ -10,13 +10,14 @@ from PIL import Image
 
 from arlab.data.facts import DataFacts
 from arlab.data.files.decode import decode, pixels
-from arlab.data.files.digest import digest
+from arlab.data.files.digest import digest, ends_digest
 from arlab.data.files.listing import Listing, list_folder
-from arlab.data.files.split import check_fraction, hold_out
+from arlab.data.files.split import hold_out
 from arlab.data.loaders import Split
 from arlab.data.own import OwnData, Source, check_channels, sides
 from arlab.data.pictures import Pictures
 from arlab.data.transforms import Transform, check_color
+from arlab.ranges import require
 
 
 class ImageFolder(OwnData):
@@ -67,8 +68,8 @@ class ImageFolder(OwnData):
             transforms=transforms, in_memory=in_memory, batch_size=batch_size, seed=seed, num_workers=num_workers
         )
         check_channels(channels)
-        check_fraction("validation_fraction", validation_fraction)
-        check_fraction("test_fraction", test_fraction)
+        require("data.validation_fraction", validation_fraction, above=0, below=1)
+        require("data.test_fraction", test_fraction, above=0, below=1)
         check_color(background, "background")
         self.root = Path(root).expanduser()
         self.image_size = sides(image_size)
@@ -88,6 +89,9 @@ class ImageFolder(OwnData):
 
     def content(self) -> str | None:
         return self._content
+
+    def sample(self) -> str | None:
+        return ends_digest([self.root / name for part in self._listings.values() for name in part.names])
 
     @cached_property
     def _content(self) -> str:

@@ -16,11 +16,12 @@ from arlab.data.facts import DataFacts
 from arlab.data.files.array_labels import classes_of, numbers_of
 from arlab.data.files.digest import digest
 from arlab.data.files.hub import Encoded, load
-from arlab.data.files.split import Rows, check_fraction, hold_out
+from arlab.data.files.split import Rows, hold_out
 from arlab.data.loaders import Split
 from arlab.data.own import OwnData, Source, check_channels, sides
 from arlab.data.pictures import Selected
 from arlab.data.transforms import Transform
+from arlab.ranges import require
 
 _NAMES = {
     Split.TRAIN: ("train", "training"),
@@ -78,7 +79,7 @@ class HuggingFaceDataset(OwnData):
             transforms=transforms, in_memory=in_memory, batch_size=batch_size, seed=seed, num_workers=num_workers
         )
         check_channels(channels)
-        check_fraction("validation_fraction", validation_fraction)
+        require("data.validation_fraction", validation_fraction, above=0, below=1)
         self.path = path
         self.configuration = name
         self.image_size = sides(image_size)

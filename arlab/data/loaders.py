@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from arlab.data.data import Batch, ImageData, Part
 from arlab.data.stream import EvaluationBatches, FromPosition, Images, ResumableLoader, TrainingStream
+from arlab.ranges import require
 
 _MOST_WORKERS = 256
 
@@ -43,11 +44,8 @@ class LoadedData(ImageData):
 
     def __init__(self, *, batch_size: int, seed: int, num_workers: int) -> None:
         super().__init__()
-        for key, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-            if value < least:
-                raise ValueError(f"data.{key}: must be at least {least}, got {value}")
-        if num_workers > _MOST_WORKERS:
-            raise ValueError(f"data.num_workers: must be at most {_MOST_WORKERS}, got {num_workers}")
+        require("data.batch_size", batch_size, at_least=1)
+        require("data.num_workers", num_workers, at_least=0, at_most=_MOST_WORKERS)
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = num_workers

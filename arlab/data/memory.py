@@ -15,6 +15,7 @@ from arlab.data.pictures import Arrays
 from arlab.data.reading import part
 from arlab.data.stream import Images
 from arlab.data.transforms import Transform, refuse_inexact
+from arlab.ranges import require
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,7 @@ class MemoryData(LoadedData):
         transforms: list[Transform] | None = None,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, num_workers=num_workers)
-        if validation_size < 1:
-            raise ValueError(f"data.validation_size: must be at least 1, got {validation_size}")
+        require("data.validation_size", validation_size, at_least=1)
         refuse_inexact(transforms or (), self.facts.levels)
         self.validation_size = validation_size
         self.transforms = transforms

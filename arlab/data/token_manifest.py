@@ -77,10 +77,12 @@ class Source:
     Attributes:
         sha256: of what they are and how they are transformed.
         spec: of the data module.
+        sample: of some of the images' bytes, where ``sha256`` counts names and sizes only; None where it is not known.
     """
 
     sha256: str
     spec: Mapping[str, Any]
+    sample: str | None = None
 
     def __str__(self) -> str:
         return f"{str(self.spec['class_path']).rpartition('.')[2]} {self.sha256[:8]}"

@@ -16,6 +16,7 @@ import torch
 from PIL import Image, ImageColor
 
 from arlab.configurable import Configurable
+from arlab.ranges import require
 
 Size = tuple[int, int]
 _FILTER = Image.Resampling.BICUBIC
@@ -100,8 +101,7 @@ class RandomCrop(Transform):
     random: ClassVar[bool] = True
 
     def __init__(self, *, min_scale: float = 0.6) -> None:
-        if not 0 < min_scale <= 1:
-            raise ValueError(f"transforms.min_scale: must be above 0 and at most 1, got {min_scale}")
+        require("transforms.min_scale", min_scale, above=0, at_most=1)
         self.min_scale = min_scale
 
     def apply(self, image: Image.Image, size: Size, draw: torch.Generator | None) -> Image.Image:
@@ -130,8 +130,7 @@ class RandomFlip(Transform):
     exact: ClassVar[bool] = True
 
     def __init__(self, *, probability: float = 0.5) -> None:
-        if not 0 <= probability <= 1:
-            raise ValueError(f"transforms.probability: must lie in [0, 1], got {probability}")
+        require("transforms.probability", probability, at_least=0, at_most=1)
         self.probability = probability
 
     def apply(self, image: Image.Image, size: Size, draw: torch.Generator | None) -> Image.Image:

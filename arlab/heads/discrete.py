@@ -5,8 +5,6 @@ Letters: B batch, S slots, M tokens predicted, D width, V codebook size, k top-k
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +13,7 @@ from arlab.heads.head import Head, Predict, Predicted, Sampling
 from arlab.orderings.ordering import Drawn
 from arlab.orderings.step import Step
 from arlab.precision import upcast
+from arlab.ranges import require
 from arlab.rng import Noise, Rng
 from arlab.tokens import TokenSpace
 
@@ -42,10 +41,8 @@ class DiscreteHead(Head):
         init_std: float = 0.02,
     ) -> None:
         super().__init__()
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"head.label_smoothing: must be in [0, 1), got {label_smoothing}")
-        if not 0 <= init_std < math.inf:
-            raise ValueError(f"head.init_std: must be at least 0, got {init_std}")
+        require("head.label_smoothing", label_smoothing, at_least=0, below=1)
+        require("head.init_std", init_std, at_least=0)
         self.label_smoothing = label_smoothing
         self.bias = bias
         self.zero_init = zero_init

@@ -5,7 +5,6 @@ Letters: B batch, S slots fed, M tokens predicted, K reads per token, D width, P
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from arlab.configurable import Configurable
 from arlab.orderings.ordering import Drawn
 from arlab.orderings.step import Layout, Read, Step
 from arlab.precision import in_float32
+from arlab.ranges import require
 from arlab.rng import Noise, Rng
 from arlab.tokens import TokenSpace
 
@@ -92,12 +92,9 @@ class Sampling:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
-            raise ValueError(f"temperature: must be at least 0, got {self.temperature}")
-        if self.top_k < 0:
-            raise ValueError(f"top_k: must be at least 0 (0 = all tokens), got {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p: must be in (0, 1], got {self.top_p}")
+        require("temperature", self.temperature, at_least=0)
+        require("top_k", self.top_k, at_least=0)
+        require("top_p", self.top_p, above=0, at_most=1)
 
 
 class Head(nn.Module, Configurable, ABC):

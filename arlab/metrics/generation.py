@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from arlab.data.stream import Images
-from arlab.metrics.classifier import FeatureClassifier
+from arlab.features.classifier import FeatureClassifier, agreement
 from arlab.metrics.protocol import Protocol
 
 FULL_FID = 10_000
@@ -110,11 +110,6 @@ def real_anchor(network: FeatureClassifier, real: Images, other: Images, split: 
         split: names both, such as 'test against train'.
     """
     return evaluate_generation(network, real, other, Protocol(split=split))
-
-
-def agreement(logits_NK: Tensor, label_N: Tensor) -> float:
-    """Share of images whose highest logit is that of the class asked for."""
-    return (logits_NK.argmax(dim=1) == label_N.to(logits_NK.device)).double().mean().item()
 
 
 def frechet_distance(real_ND: Tensor, generated_MD: Tensor) -> float:

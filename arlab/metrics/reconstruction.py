@@ -16,9 +16,9 @@ from torch import Tensor
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
 from arlab.data.data import Part
+from arlab.features.feature_network import FeatureNetwork
 from arlab.images import to_uint8
 from arlab.metrics.distances import kernel_distance, reconstruction_frechet
-from arlab.metrics.features import FeatureNetwork
 from arlab.metrics.protocol import Protocol
 from arlab.tokenizers.learned import LearnedTokenizer
 from arlab.tokenizers.quantizers.quantizer import COUNTED, count_codes, perplexity, usage, whole

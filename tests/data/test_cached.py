@@ -14,6 +14,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,6 +25,7 @@ from arlab.data.arrays import ImageArrays
 from arlab.data.cached import CachedTokens
 from arlab.data.data import Batch
 from arlab.data.facts import DataFacts
+from arlab.data.folder import ImageFolder
 from arlab.data.loaders import LoadedData, Split
 from arlab.data.token_manifest import MANIFEST, read_manifest
 from arlab.data.token_shards import ShardReader, ShardWriter, index_dtype, narrowed
@@ -446,6 +448,31 @@ def test_what_counts_as_the_same_images(images: Path, tmp_path: Path) -> None:
     assert identity_of_data(source(moved)) != same
 
 
+def test_a_file_edited_in_place_is_noticed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        Image.fromarray(rng.integers(0, 256, (6, 4, 3), dtype=np.uint8)).save(tmp_path / f"{number:02d}.bmp")
+
+    def data() -> ImageFolder:
+        return ImageFolder(root=str(tmp_path), image_size=(6, 4))
+
+    out, tokenizer, content = tmp_path / ".cache", vq(data().facts), data().content()
+    cache(tokenizer, data(), out)
+    assert Caching(tokenizer, data(), "runs/x").found(out) is not None
+    image = tmp_path / "07.bmp"
+    image.write_bytes(image.read_bytes()[:-5] + b"abcde")
+    assert data().content() == content, "a run's key counts names and sizes"
+    with pytest.raises(
+        ValueError, match=r"holds a cache of ImageFolder \w{8}, whose files have been edited since; name"
+    ):
+        Caching(tokenizer, data(), "runs/x").found(out)
+    # Caches made before samples were taken have none.
+    held = json.loads((out / MANIFEST).read_text())
+    del held["data"]["sample"]
+    (out / MANIFEST).write_text(json.dumps(held))
+    assert Caching(tokenizer, data(), "runs/x").found(out) is not None
+
+
 def _cut(path: Path) -> str:
     path.write_bytes(path.read_bytes()[:-1])
     return "were written; make the cache again"
@@ -500,7 +527,7 @@ def test_a_damaged_or_newer_manifest_is_named(images: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("views", [0, -1, 1001])
 def test_views_out_of_range_are_refused(views: int, images: Path) -> None:
     data = source(images)
-    with pytest.raises(ValueError, match=f"views: must be at least 1 and at most 1000, got {views}"):
+    with pytest.raises(ValueError, match=f"views: must be from 1 to 1000, got {views}"):
         Caching(vq(data.facts), data, "x", views=views)
 
 

@@ -303,11 +303,11 @@ def test_too_few_images(tmp_path: Path) -> None:
         ),
         ({"image_size": -1}, "data.image_size: must be a positive number, or two (height, width), got -1"),
         ({"channels": 4}, "data.channels: must be 1 (gray) or 3 (RGB), got 4"),
-        ({"validation_fraction": 0.0}, "data.validation_fraction: must lie between 0 and 1, both left out, got 0.0"),
-        ({"test_fraction": 1.0}, "data.test_fraction: must lie between 0 and 1, both left out, got 1.0"),
+        ({"validation_fraction": 0.0}, "data.validation_fraction: must be positive and below 1, got 0.0"),
+        ({"test_fraction": 1.0}, "data.test_fraction: must be positive and below 1, got 1.0"),
         ({"background": "bleu"}, "data.background: 'bleu' is no colour; give a name (white) or a number (#ffffff)"),
         ({"batch_size": 0}, "data.batch_size: must be at least 1, got 0"),
-        ({"num_workers": -1}, "data.num_workers: must be at least 0, got -1"),
+        ({"num_workers": -1}, "data.num_workers: must be from 0 to 256, got -1"),
     ],
 )
 def test_options_out_of_range(tmp_path: Path, options: dict[str, object], message: str) -> None:

@@ -137,8 +137,8 @@ def test_drawing_touches_no_other_randomness(transform: Transform) -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: RandomCrop(min_scale=0.0), "transforms.min_scale: must be above 0 and at most 1, got 0.0"),
-        (lambda: RandomFlip(probability=1.5), "transforms.probability: must lie in [0, 1], got 1.5"),
+        (lambda: RandomCrop(min_scale=0.0), "transforms.min_scale: must be positive and at most 1, got 0.0"),
+        (lambda: RandomFlip(probability=1.5), "transforms.probability: must be from 0 to 1, got 1.5"),
         (
             lambda: Pad(color="whiteish"),
             "data.transforms.color: 'whiteish' is no colour; give a name (white) or a number (#ffffff)",

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from arlab.data.stream import Images
-from arlab.metrics.classifier import FeatureClassifier
+from arlab.features.classifier import FeatureClassifier
 from arlab.metrics.generation import (
     GenerationFigures,
-    agreement,
     evaluate_generation,
     frechet_distance,
     precision_recall,
@@ -90,11 +89,6 @@ def test_an_image_repeated_covers_nothing_but_itself():
     real = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
     precision, recall = precision_recall(real, real[:1].expand(50, -1))
     assert (precision, recall) == (1.0, 1 / 50)
-
-
-def test_agreement_counts_the_class_asked_for():
-    logits = torch.tensor([[0.0, 2.0, 1.0], [5.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
-    assert agreement(logits, torch.tensor([1, 0, 2, 2])) == 0.75
 
 
 def images(num, seed, levels=256):

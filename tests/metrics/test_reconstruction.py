@@ -11,7 +11,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from arlab.data.facts import DataFacts
 from arlab.data.stream import Images
-from arlab.metrics.classifier import FashionClassifier
+from arlab.features.classifier import FashionClassifier
 from arlab.metrics.protocol import Protocol
 from arlab.metrics.reconstruction import code_figures, evaluate_reconstruction
 from arlab.orderings.step import Layout

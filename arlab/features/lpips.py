@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arlab.metrics.features import Extractor, FeatureNetwork
+from arlab.features.feature_network import Extractor, FeatureNetwork
 
 # Widths of the convolutions between two poolings, and where torchvision's state dict has each: features.N.weight.
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))

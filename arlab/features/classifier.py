@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from arlab.configurable import Configurable, Spec, from_spec
-from arlab.metrics.features import Extractor, FeatureNetwork, hash_of
+from arlab.features.feature_network import Extractor, FeatureNetwork, hash_of
 from arlab.runs.files import written_whole
 
 
@@ -133,6 +133,11 @@ class _Block(nn.Module):
         return torch.relu(self.body(x_BCHW) + self.skip(x_BCHW))
 
 
+def agreement(logits_NK: Tensor, label_N: Tensor) -> float:
+    """Share of images whose highest logit is that of their class, or of the class asked for."""
+    return (logits_NK.argmax(dim=1) == label_N.to(logits_NK.device)).double().mean().item()
+
+
 def save_classifier(network: FeatureClassifier, path: Path, facts: Mapping[str, str]) -> None:
     """Write a classifier in float16, with its spec and ``facts`` about its training as metadata."""
     weights = {
@@ -156,7 +161,7 @@ def load_classifier(path: Path) -> FeatureClassifier:
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path}: not a readable safetensors file") from error
     if "spec" not in facts:
-        raise ValueError(f"{path}: holds no feature classifier (made by arlab.metrics.train_classifier)")
+        raise ValueError(f"{path}: holds no feature classifier (made by arlab.features.train_classifier)")
     network = from_spec(cast("Spec", json.loads(facts["spec"])), FeatureClassifier)
     try:
         network.load_state_dict(weights)
@@ -180,7 +185,7 @@ class EmojiClassifier(FeatureNetwork):
 
 
 class SavedClassifier(FeatureNetwork):
-    """A classifier trained on your own images by ``python -m arlab.metrics.train_classifier``.
+    """A classifier trained on your own images by ``python -m arlab.features.train_classifier``.
 
     Args:
         file: what the training wrote.

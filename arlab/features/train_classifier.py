@@ -1,9 +1,9 @@
-"""Trains a feature network on the images of a data module: ``python -m arlab.metrics.train_classifier --out FILE``.
+"""Trains a feature network on the images of a data module: ``python -m arlab.features.train_classifier --out FILE``.
 
 What ships with arlab was made by
 
-    python -m arlab.metrics.train_classifier --out fashion_classifier.safetensors
-    python -m arlab.metrics.train_classifier --out emoji_classifier.safetensors --data Emoji --widths 20 40 72
+    python -m arlab.features.train_classifier --out fashion_classifier.safetensors
+    python -m arlab.features.train_classifier --out emoji_classifier.safetensors --data Emoji --widths 20 40 72
 
 Letters: N training images, B batch, C image channels, H and W image sides.
 """
@@ -23,9 +23,8 @@ from arlab.data.data import Part
 from arlab.data.loaders import LoadedData, Split
 from arlab.data.stream import Images
 from arlab.discovery import named
+from arlab.features.classifier import FeatureClassifier, agreement, save_classifier
 from arlab.images import to_uint8
-from arlab.metrics.classifier import FeatureClassifier, save_classifier
-from arlab.metrics.generation import agreement
 
 _BATCH = 128
 _LEARNING_RATE = 4e-3
@@ -102,7 +101,7 @@ def eight_bit(*parts: Part) -> Images:
 
 def main() -> None:
     """Train on the training and validation images, print the accuracy on the test images, write the weights."""
-    parser = argparse.ArgumentParser(prog="python -m arlab.metrics.train_classifier", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m arlab.features.train_classifier", description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the safetensors file to write; it names the network")
     parser.add_argument(
         "--data",
@@ -116,7 +115,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and augmentation")
     options = parser.parse_args()
     try:
-        data = named(options.data, LoadedData)
+        data = named(options.data, LoadedData, "data")
         images = eight_bit(data.part(Split.TRAIN), data.part(Split.VALIDATION))
         test = eight_bit(data.part(Split.TEST))
         if data.facts.num_classes < 2:

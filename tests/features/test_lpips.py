@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from arlab.metrics.lpips import LPIPS
+from arlab.features.lpips import LPIPS
 
 # 'M' is a pooling; the indices of this list's layers are those of published state dicts.
 PUBLISHED = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M"]

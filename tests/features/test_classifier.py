@@ -7,13 +7,19 @@ import pytest
 import torch
 from safetensors import safe_open
 
-import arlab.metrics.classifier as classifier
+import arlab.features.classifier as classifier
 from arlab.data.digits import Digits
 from arlab.data.fashion_mnist import FashionMNIST
 from arlab.data.stream import Images
-from arlab.metrics.classifier import FeatureClassifier, fashion_classifier, load_classifier, save_classifier
-from arlab.metrics.generation import agreement, real_anchor
-from arlab.metrics.train_classifier import augment, background, eight_bit, train
+from arlab.features.classifier import (
+    FeatureClassifier,
+    agreement,
+    fashion_classifier,
+    load_classifier,
+    save_classifier,
+)
+from arlab.features.train_classifier import augment, background, eight_bit, train
+from arlab.metrics.generation import real_anchor
 
 SHIPPED_HASH = "487cc65f3a8560d7c68903e3947f7bfdcaa4e1d0a9806ba62f7fbadc75934b4b"
 
@@ -28,6 +34,11 @@ def test_shipped_classifier_knows_the_real_test_images(shipped):
     read = shipped.read(test.pixel_NCHW)
     assert read.feature_BD.shape == (len(test), 64)
     assert agreement(read.logits_BK, test.label_N) >= 0.85
+
+
+def test_agreement_counts_the_class_asked_for():
+    logits = torch.tensor([[0.0, 2.0, 1.0], [5.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+    assert agreement(logits, torch.tensor([1, 0, 2, 2])) == 0.75
 
 
 def test_real_images_against_real_images_are_close(shipped):
@@ -115,7 +126,7 @@ def test_training_is_the_same_for_the_same_seed():
 
 def test_script_writes_a_file_that_loads(tmp_path):
     out = tmp_path / "classifier.safetensors"
-    command = [sys.executable, "-m", "arlab.metrics.train_classifier", "--out", str(out), "--steps", "2"]
+    command = [sys.executable, "-m", "arlab.features.train_classifier", "--out", str(out), "--steps", "2"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert load_classifier(out).weights_hash in printed
 
@@ -140,7 +151,7 @@ def test_images_of_any_data_module_are_read_as_8_bit():
 
 def test_a_classifier_of_other_images_is_trained_by_the_same_script(tmp_path):
     out = tmp_path / "digits.safetensors"
-    command = [sys.executable, "-m", "arlab.metrics.train_classifier", "--out", str(out), "--steps", "2"]
+    command = [sys.executable, "-m", "arlab.features.train_classifier", "--out", str(out), "--steps", "2"]
     subprocess.run([*command, "--data", "Digits", "seed=1", "--widths", "4", "8"], check=True, capture_output=True)
     network = load_classifier(out)
     assert (network.name, network.channels, network.classify.out_features) == ("digits", 1, 10)

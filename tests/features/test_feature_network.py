@@ -10,18 +10,18 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-import arlab.metrics.classifier as classifier
+import arlab.features.classifier as classifier
 from arlab.data.emoji import Emoji
 from arlab.data.fashion_mnist import FashionMNIST
-from arlab.metrics.classifier import (
+from arlab.features.classifier import (
     EmojiClassifier,
     FashionClassifier,
     SavedClassifier,
+    agreement,
     fashion_classifier,
     shipped,
 )
-from arlab.metrics.features import Extractor, FeatureNetwork, hash_of
-from arlab.metrics.generation import agreement
+from arlab.features.feature_network import Extractor, FeatureNetwork, hash_of
 
 EMOJI_HASH = "b6b60c74c4bb4c42d801ff956e6430a20d57a4db5b641e2adb089d54f693ba6b"
 
