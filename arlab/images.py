@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from arlab.ranges import require
 from arlab.runs.files import written_whole
 
 Picture = npt.NDArray[np.uint8]
@@ -38,8 +39,9 @@ def image_grid(image_BCHW: Tensor, columns: int, padding: int = 2, scale: int = 
     count, channels, height, width = image_BCHW.shape
     if count == 0 or channels not in (1, 3):
         raise ValueError(f"a picture needs images (B, C, H, W) with C = 1 or 3, got {tuple(image_BCHW.shape)}")
-    if columns < 1 or padding < 0 or scale < 1:
-        raise ValueError(f"a grid needs columns >= 1, padding >= 0, scale >= 1, got {columns}, {padding}, {scale}")
+    require("columns", columns, at_least=1)
+    require("padding", padding, at_least=0)
+    require("scale", scale, at_least=1)
     columns = min(columns, count)
     rows = -(-count // columns)
     cell_height, cell_width = height + padding, width + padding

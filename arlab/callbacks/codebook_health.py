@@ -6,7 +6,6 @@ Letters: B batch, C vector width, N tokens, L levels, V codebook size.
 from __future__ import annotations
 
 import json
-import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -29,9 +28,9 @@ from arlab.callbacks.symptoms import (
     of_reconstruction,
 )
 from arlab.configurable import Configurable
+from arlab.ranges import require
 from arlab.runs.files import write_text
 from arlab.tokenizers.learned import LearnedTokenizer
-from arlab.tokenizers.quantizers.kl import KL
 
 _LOOKS = 8
 """How often it looks within a window."""
@@ -87,24 +86,16 @@ class CodebookHealth(L.Callback, Configurable):
         max_adaptive_weight: float = 9e3,
         max_psnr_drop: float = 1.0,
     ) -> None:
-        if not 1 <= window <= _MOST_BATCHES:
-            raise ValueError(f"window: must be in [1, {_MOST_BATCHES}], got {window}")
-        for key, share in (("min_usage", min_usage), ("min_level_information", min_level_information)):
-            if not 0 <= share <= 1:
-                raise ValueError(f"{key}: must be in [0, 1], got {share}")
-        if not 0 < max_perplexity_fall <= 1:
-            raise ValueError(f"max_perplexity_fall: must be in (0, 1], got {max_perplexity_fall}")
-        for key, least in (("min_kl", min_kl), ("min_logit_gap", min_logit_gap)):
-            if not 0 <= least < math.inf:
-                raise ValueError(f"{key}: must be at least 0, got {least}")
-        for key, most in (
-            ("max_kl", max_kl),
-            ("max_logit_gap", max_logit_gap),
-            ("max_adaptive_weight", max_adaptive_weight),
-            ("max_psnr_drop", max_psnr_drop),
-        ):
-            if not 0 < most < math.inf:
-                raise ValueError(f"{key}: must be positive, got {most}")
+        require("window", window, at_least=1, at_most=_MOST_BATCHES)
+        require("min_usage", min_usage, at_least=0, at_most=1)
+        require("max_perplexity_fall", max_perplexity_fall, above=0, at_most=1)
+        require("min_level_information", min_level_information, at_least=0, at_most=1)
+        require("min_kl", min_kl, at_least=0)
+        require("max_kl", max_kl, above=0)
+        require("max_logit_gap", max_logit_gap, above=0)
+        require("min_logit_gap", min_logit_gap, at_least=0)
+        require("max_adaptive_weight", max_adaptive_weight, above=0)
+        require("max_psnr_drop", max_psnr_drop, above=0)
         self.window = window
         self.min_usage = min_usage
         self.max_perplexity_fall = max_perplexity_fall
@@ -134,8 +125,7 @@ class CodebookHealth(L.Callback, Configurable):
         if pl_module.codes is not None:
             shared = not pl_module.quantizer.own_codebooks
             self._codes = CodeWindow(pl_module.layout, pl_module.codes.codebook_size, self.window, shared=shared)
-        if isinstance(pl_module.quantizer, KL):
-            self._scale = pl_module.quantizer.scale
+        self._scale = pl_module.quantizer.token_scale
 
     # ---- every batch
 

@@ -15,11 +15,9 @@ from torch import Tensor
 from arlab.configurable import Configurable
 from arlab.data.data import Batch
 from arlab.images import image_grid, save_png
+from arlab.ranges import require
 from arlab.tokenizers.learned import LearnedTokenizer
 from arlab.tokenizers.tokenizer import Tokenizer
-from arlab.tokenizers.vit import ViTAutoencoder
-
-_PREFIXES = (0.25, 0.5)
 
 
 class Reconstructions(L.Callback, Configurable):
@@ -40,8 +38,9 @@ class Reconstructions(L.Callback, Configurable):
     """
 
     def __init__(self, *, num_images: int = 32, columns: int = 16, scale: int = 2) -> None:
-        if num_images < 1 or columns < 1 or scale < 1:
-            raise ValueError(f"num_images, columns, scale: must be at least 1, got {num_images}, {columns}, {scale}")
+        require("num_images", num_images, at_least=1)
+        require("columns", columns, at_least=1)
+        require("scale", scale, at_least=1)
         self.num_images = num_images
         self.columns = columns
         self.scale = scale
@@ -88,10 +87,7 @@ def _partly(tokenizer: Tokenizer, tokens: Tensor) -> list[Tensor]:
     level_N = layout.level_N.to(tokens.device)
     if len(layout.shapes) > 1:
         return [level_N <= level for level in range(len(layout.shapes) - 1)]
-    autoencoder = tokenizer.autoencoder if isinstance(tokenizer, LearnedTokenizer) else None
-    if not isinstance(autoencoder, ViTAutoencoder) or autoencoder.nested_dropout is None:
-        return []
-    lengths = sorted({max(1, round(share * layout.num_tokens)) for share in _PREFIXES} - {layout.num_tokens})
+    lengths = tokenizer.prefix_lengths if isinstance(tokenizer, LearnedTokenizer) else []
     return [torch.arange(layout.num_tokens, device=tokens.device) < length for length in lengths]
 
 

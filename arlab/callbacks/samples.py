@@ -15,6 +15,7 @@ from arlab.configurable import Configurable
 from arlab.generators.generator import Generator
 from arlab.generators.sampler import Sampler
 from arlab.images import image_grid, save_png
+from arlab.ranges import require
 from arlab.rng import mix_seed
 
 
@@ -35,10 +36,9 @@ class SampleGrid(L.Callback, Configurable):
     def __init__(
         self, *, sampler: Sampler | None = None, num_per_class: int = 8, num_classes: int = 10, scale: int = 2
     ) -> None:
-        if num_per_class < 1 or num_classes < 1 or scale < 1:
-            raise ValueError(
-                f"num_per_class, num_classes, scale: must be at least 1, got {num_per_class}, {num_classes}, {scale}"
-            )
+        require("num_per_class", num_per_class, at_least=1)
+        require("num_classes", num_classes, at_least=1)
+        require("scale", scale, at_least=1)
         self.sampler = Sampler() if sampler is None else sampler
         self.num_per_class = num_per_class
         self.num_classes = num_classes

@@ -5,8 +5,8 @@ Letters: B batch, C channels, H and W image sides.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +17,14 @@ from torch import Tensor
 
 from arlab.configurable import Configurable
 from arlab.optimization import AdamW
+from arlab.ranges import require
 from arlab.tokenizers.discriminator import Discriminator, PatchDiscriminator
 from arlab.tokenizers.gan_losses import GanLoss, Hinge
 from arlab.tokenizers.opponent import Opponent
 from arlab.tokenizers.regularizers import DiscriminatorRegularizer
 
 _MOST_ADAPTIVE = 1e4
+_LEAST_SIZE = 1e-4
 _SCALED = ("16-mixed", "16-true")
 
 
@@ -41,11 +43,30 @@ class Turn:
     own: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """What a discriminator's weights will be made from.
+
+    Attributes:
+        channels: of the images.
+        image_size: (H, W).
+        rng_state: of torch's generator where they would have been drawn at once.
+    """
+
+    channels: int
+    image_size: tuple[int, int]
+    rng_state: Tensor
+
+
 class Adversarial(Configurable):
     """A discriminator D learns to tell reconstructions x̂ from images; from a step on the tokenizer learns to fool it.
 
-    loss = reconstruction + quantizer loss + weight · λ · generator(D(x̂));
-    λ = min(1e4, |∇ reconstruction| / (|∇ generator| + 1e-4)) at the decoder's last layer; 1 if not adaptive
+    loss = reconstruction + quantizer loss + weight · λ · generator(D(x̂)) + matching_weight · matching;
+    λ = min(1e4, |∇ reconstruction| / (|∇ generator| + 1e-4)) at the decoder's last layer; 1 if not adaptive;
+    matching = mean over D's layers l before the logits of mean |D_l(x) - D_l(x̂)| / (mean |D_l(x)| + 1e-4)
+
+    The generator's loss draws the distribution of reconstructions to that of images; matching draws each one to its own
+    image, in what the discriminator looks at. Each layer counts by its relative error, however large its features.
 
     Every step counts once: both learn from the same batch, each with an optimizer of its own, and the Trainer sees the
     tokenizer's only. So ``max_steps`` means training steps, and accumulated gradients, clipping (by the same value,
@@ -56,11 +77,14 @@ class Adversarial(Configurable):
     it is heard; before that the tokenizer trains exactly as it would alone. Going on from a checkpoint that has none,
     a discriminator leads first as well. In distributed training its gradients are averaged, and λ is each process's.
 
-    Logged: train/reconstruction, train/adversarial (generator(D(x̂))), train/adaptive_weight (λ), train/discriminator
-    (its loss), train/logits_real and train/logits_fake. Validation leaves the discriminator out, so that val/loss
-    means the same before it is heard and after.
+    Logged: train/reconstruction, train/adversarial (generator(D(x̂))), train/adaptive_weight (λ),
+    train/feature_matching (matching, where it has a weight), train/discriminator (its loss), train/logits_real and
+    train/logits_fake. Validation leaves the discriminator out, so that val/loss means the same before it is heard and
+    after.
 
     Taming Transformers for High-Resolution Image Synthesis (VQGAN), arXiv 2012.09841.
+    Autoencoding beyond pixels using a learned similarity metric, arXiv 1512.09300.
+    High-Resolution Image Synthesis and Semantic Manipulation with Conditional GANs (pix2pixHD), arXiv 1711.11585.
 
     Args:
         discriminator: the network.
@@ -71,10 +95,12 @@ class Adversarial(Configurable):
         lead_steps: how many steps before that the discriminator begins to train; at most ``start_step``.
         regularizer: added to the discriminator's loss.
         optimizer: of the discriminator; its schedule begins with its own first step.
+        matching_weight: of the distance between the discriminator's features of image and reconstruction; 0: none.
     """
 
     opponent: Opponent
     """The discriminator in training; known once bound."""
+    _waiting: _Waiting | None = None
 
     def __init__(
         self,
@@ -87,11 +113,11 @@ class Adversarial(Configurable):
         lead_steps: int = 200,
         regularizer: DiscriminatorRegularizer | None = None,
         optimizer: AdamW | None = None,
+        matching_weight: float = 0.0,
     ) -> None:
-        if not 0 <= weight < math.inf:
-            raise ValueError(f"adversarial.weight: must be at least 0, got {weight}")
-        if start_step < 0:
-            raise ValueError(f"adversarial.start_step: must be at least 0, got {start_step}")
+        require("adversarial.weight", weight, at_least=0)
+        require("adversarial.matching_weight", matching_weight, at_least=0)
+        require("adversarial.start_step", start_step, at_least=0)
         if not 0 <= lead_steps <= start_step:
             raise ValueError(f"adversarial.lead_steps: must be in [0, start_step = {start_step}], got {lead_steps}")
         as_published = AdamW(learning_rate=2e-4, weight_decay=0.0, betas=(0.5, 0.9), warmup_steps=0, final_fraction=1.0)
@@ -103,6 +129,7 @@ class Adversarial(Configurable):
         self.lead_steps = lead_steps
         self.regularizer = regularizer
         self.optimizer = as_published if optimizer is None else optimizer
+        self.matching_weight = matching_weight
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Adversarial:
         # An average of the tokenizer's weights begins as a copy of it; there is one game all the same.
@@ -114,19 +141,40 @@ class Adversarial(Configurable):
         return self.start_step - self.lead_steps
 
     def bind(self, channels: int, image_size: tuple[int, int]) -> None:
-        """Create the discriminator's weights for images (C, H, W); the random numbers of others stay what they are.
+        """See that the discriminator can judge images (C, H, W); its weights are made as a run begins.
+
+        A tokenizer that only encodes, as in a generator, thus holds none.
 
         Raises:
-            ValueError: it cannot judge images of this size.
+            ValueError: it cannot judge images of this size, or has no features to match.
         """
-        with torch.random.fork_rng(devices=[]):
-            self.discriminator.bind(channels, image_size)
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            tried = copy.deepcopy(self.discriminator)
+            tried.bind(channels, image_size)
+        if self.matching_weight > 0 and type(tried).features is Discriminator.features:
+            raise ValueError(
+                f"adversarial.matching_weight: {type(tried).__name__} tells no features to match; give it a method "
+                f"features, or choose 0, got {self.matching_weight}"
+            )
+        self._waiting = _Waiting(channels, image_size, torch.get_rng_state())
         self.opponent = Opponent(
             discriminator=self.discriminator,
             gan_loss=self.gan_loss,
             regularizer=self.regularizer,
             optimizer=self.optimizer,
         )
+
+    def create(self) -> None:
+        """Make the discriminator's weights unless they are there: those that ``bind`` would have drawn.
+
+        The random numbers of others stay what they are.
+        """
+        if self._waiting is None:
+            return
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            torch.set_rng_state(self._waiting.rng_state)
+            self.discriminator.bind(self._waiting.channels, self._waiting.image_size)
+        self._waiting = None
 
     def begin(self, trainer: L.Trainer, last_layer: Tensor) -> None:
         """Get ready for a run, before its first step.
@@ -143,6 +191,7 @@ class Adversarial(Configurable):
         if total_steps <= self.start_step:
             # No error: a trial run of a few steps is cut short on purpose.
             rank_zero_warn(f"adversarial.start_step: {self.start_step} is not reached in {total_steps} steps")
+        self.create()
         self.opponent.begin(last_layer, max(1, total_steps - self.first_step))
 
     def play(
@@ -173,12 +222,20 @@ class Adversarial(Configurable):
         figures = {**own, "logits_real": judged.logits_real, "logits_fake": judged.logits_fake}
         if step < self.start_step or self.opponent.steps < self.lead_steps:
             return Turn(nothing, figures, own)
-        loss = self.gan_loss.generator(self.opponent.judge(reconstruction_BCHW))
+        *fake, logits_fake = self.opponent.judge(reconstruction_BCHW)
+        loss = self.gan_loss.generator(logits_fake)
         figures["adversarial"] = loss.detach()
         if self.adaptive:
             figures["adaptive_weight"] = adaptive_weight(distance, loss, last_layer)
             loss = figures["adaptive_weight"] * loss
-        return Turn(self.weight * loss, figures, own)
+        loss = self.weight * loss
+        if self.matching_weight > 0:
+            with torch.no_grad():
+                *real, _ = self.opponent.judge(image_BCHW)
+            matching = feature_matching(real, fake)
+            figures["feature_matching"] = matching.detach()
+            loss = loss + self.matching_weight * matching
+        return Turn(loss, figures, own)
 
 
 def adaptive_weight(distance: Tensor, loss: Tensor, last_layer: Tensor) -> Tensor:
@@ -187,3 +244,9 @@ def adaptive_weight(distance: Tensor, loss: Tensor, last_layer: Tensor) -> Tenso
     (toward_real,) = torch.autograd.grad(loss, last_layer, retain_graph=True)
     ratio: Tensor = toward_image.norm() / (toward_real.norm() + 1e-4)
     return ratio.clamp(max=_MOST_ADAPTIVE).detach()
+
+
+def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    """Mean over layers of mean |real - fake| / (mean |real| + 1e-4); at least one layer, equal shapes."""
+    apart = [(r - f).abs().mean() / (r.abs().mean() + _LEAST_SIZE) for r, f in zip(real, fake, strict=True)]
+    return torch.stack(apart).mean()

@@ -11,12 +11,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arlab.configurable import Configurable
+from arlab.ranges import require
 
 _MOST_BLOCKS = 1000
 
 
 class Autoencoder(nn.Module, Configurable, ABC):
     """Images to a smaller map of latent vectors and back; configured first, bound to the data later."""
+
+    decodes_any_grid: bool = False
+    """Whether the decoder takes latent maps of any sides, and makes images of a size in proportion."""
+
+    @property
+    def decodes_prefixes(self) -> bool:
+        """Whether the decoder has learned to do with the first tokens of a sequence alone."""
+        return False
 
     @abstractmethod
     def latent_shape(self, image_size: tuple[int, int]) -> tuple[int, ...]:
@@ -64,6 +73,8 @@ class ConvAutoencoder(Autoencoder):
         norm_groups: groups of GroupNorm.
     """
 
+    decodes_any_grid = True
+
     def __init__(
         self,
         *,
@@ -73,16 +84,10 @@ class ConvAutoencoder(Autoencoder):
         norm_groups: int = 8,
     ) -> None:
         super().__init__()
-        for key, value, least in (
-            ("channels", channels, 1),
-            ("res_blocks", res_blocks, 0),
-            ("norm_groups", norm_groups, 1),
-        ):
-            if value < least:
-                raise ValueError(f"autoencoder.{key}: must be at least {least}, got {value}")
+        require("autoencoder.channels", channels, at_least=1)
         # Blocks are made one by one: memory would run out only after minutes.
-        if res_blocks > _MOST_BLOCKS:
-            raise ValueError(f"autoencoder.res_blocks: must be at most {_MOST_BLOCKS}, got {res_blocks}")
+        require("autoencoder.res_blocks", res_blocks, at_least=0, at_most=_MOST_BLOCKS)
+        require("autoencoder.norm_groups", norm_groups, at_least=1)
         multipliers = [1, 2, 2] if channel_multipliers is None else list(channel_multipliers)
         if not multipliers or min(multipliers) < 1:
             raise ValueError(f"autoencoder.channel_multipliers: needs at least one positive number, got {multipliers}")

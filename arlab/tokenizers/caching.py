@@ -21,6 +21,7 @@ from arlab.data.data import Batch, Part
 from arlab.data.loaders import LoadedData, Split
 from arlab.data.token_manifest import MANIFEST, CachedPart, Maker, Manifest, Source, read_manifest
 from arlab.data.token_shards import ShardWriter, index_dtype, narrowed, verify
+from arlab.ranges import require
 from arlab.runs.files import remove, written_whole
 from arlab.tokenizers.identity import identity, identity_of_data
 from arlab.tokenizers.tokenizer import Tokenizer
@@ -52,8 +53,7 @@ class Caching:
     dtype: torch.dtype | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.views <= MOST_VIEWS:
-            raise ValueError(f"views: must be at least 1 and at most {MOST_VIEWS}, got {self.views}")
+        require("views", self.views, at_least=1, at_most=MOST_VIEWS)
         if self.dtype is not None and self.tokenizer.space.discrete:
             name = type(self.tokenizer).__name__
             raise ValueError(f"dtype: {name} gives indices, which are stored as the smallest integers; leave it out")
@@ -86,6 +86,8 @@ class Caching:
         for differs, what in (
             (held.tokenizer.sha256 != mine.sha256, f"made by {held.tokenizer}, not by {mine}"),
             (held.data.sha256 != images.sha256, f"of {held.data}, not of {images}"),
+            # Of one that was made before samples were taken nothing is known.
+            (held.data.sample not in (None, images.sample), f"of {held.data}, whose files have been edited since"),
             (views != self.views, f"with views: {views}, not {self.views}"),
             (held.dtype != _name(self.stored), f"in {held.dtype}, not {_name(self.stored)}"),
         ):
@@ -170,7 +172,7 @@ class Caching:
         return Maker(identity(self.tokenizer), type(self.tokenizer).__name__, self.run)
 
     def _source(self) -> Source:
-        return Source(identity_of_data(self.data), self.data.spec())
+        return Source(identity_of_data(self.data), self.data.spec(), self.data.sample())
 
 
 class _View(Dataset[Batch]):

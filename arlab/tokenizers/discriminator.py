@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from arlab.configurable import Configurable
 from arlab.precision import in_float32
+from arlab.ranges import require
+from arlab.tokenizers import vqgan_blocks
 
 _MOST_CHANNELS = 512
 
@@ -22,6 +24,8 @@ class Discriminator(nn.Module, Configurable, ABC):
     def bind(self, channels: int, image_size: tuple[int, int]) -> None:
         """Create the weights for images (C, H, W).
 
+        It is tried on a copy on the meta device as soon as the images are known, and called as a run begins.
+
         Raises:
             ValueError: it cannot judge images of this size.
         """
@@ -29,6 +33,10 @@ class Discriminator(nn.Module, Configurable, ABC):
     @abstractmethod
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Logits of any shape (B, ...) of images in [-1, 1] (not clipped)."""
+
+    def features(self, image_BCHW: Tensor) -> list[Tensor]:
+        """What it computes on the way, (B, ...) each and the first layer's first; the last one is the logits."""
+        return [self(image_BCHW)]
 
 
 class MapNorm(Configurable, ABC):
@@ -81,8 +89,7 @@ class GroupNorm(MapNorm):
     biased = True
 
     def __init__(self, *, num_groups: int = 8) -> None:
-        if num_groups < 1:
-            raise ValueError(f"discriminator.norm.num_groups: must be at least 1, got {num_groups}")
+        require("discriminator.norm.num_groups", num_groups, at_least=1)
         self.num_groups = num_groups
 
     def build(self, features: int) -> nn.Module:
@@ -91,16 +98,10 @@ class GroupNorm(MapNorm):
                 f"discriminator.norm.num_groups: must divide the discriminator's channels, got {self.num_groups} "
                 f"for {features}"
             )
-        return _Group(self.num_groups, features)
+        return vqgan_blocks.GroupNorm(self.num_groups, features, eps=1e-5)
 
 
 class _Batch(nn.BatchNorm2d):
-    @in_float32
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        return super().forward(x_BCHW)
-
-
-class _Group(nn.GroupNorm):
     @in_float32
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return super().forward(x_BCHW)
@@ -129,10 +130,8 @@ class PatchDiscriminator(Discriminator):
 
     def __init__(self, *, channels: int = 64, num_layers: int = 3, norm: MapNorm | None = None) -> None:
         super().__init__()
-        if not 1 <= channels <= _MOST_CHANNELS:
-            raise ValueError(f"discriminator.channels: must be in [1, {_MOST_CHANNELS}], got {channels}")
-        if num_layers < 1:
-            raise ValueError(f"discriminator.num_layers: must be at least 1, got {num_layers}")
+        require("discriminator.channels", channels, at_least=1, at_most=_MOST_CHANNELS)
+        require("discriminator.num_layers", num_layers, at_least=1)
         self.channels = channels
         self.num_layers = num_layers
         self.norm = BatchNorm() if norm is None else norm
@@ -163,6 +162,15 @@ class PatchDiscriminator(Discriminator):
         logits_B1hw: Tensor = self.layers(image_BCHW)
         return logits_B1hw
 
+    def features(self, image_BCHW: Tensor) -> list[Tensor]:
+        """After each leaky ReLU, and the logits."""
+        x_BCHW, maps = image_BCHW, []
+        for layer in self.layers:
+            x_BCHW = layer(x_BCHW)
+            if isinstance(layer, nn.LeakyReLU):
+                maps.append(x_BCHW)
+        return [*maps, x_BCHW]
+
 
 def _leaky() -> nn.Module:
     return nn.LeakyReLU(0.2)
@@ -172,7 +180,7 @@ def _initialise(module: nn.Module) -> None:
     """As published: weights of a deviation of 0.02, scales around 1, biases 0."""
     if isinstance(module, nn.Conv2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, (_Batch, _Group)):
+    elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
         nn.init.normal_(module.weight, 1.0, 0.02)
-    if isinstance(module, (nn.Conv2d, _Batch, _Group)) and module.bias is not None:
+    if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.GroupNorm)) and module.bias is not None:
         nn.init.zeros_(module.bias)

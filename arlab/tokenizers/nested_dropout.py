@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from arlab.configurable import Configurable
+from arlab.ranges import require
 
 
 class PrefixLengths(Configurable, ABC):
@@ -64,13 +65,12 @@ class NestedDropout(Configurable):
     """
 
     def __init__(self, *, probability: float = 1.0, minimum: int = 1, lengths: PrefixLengths | None = None) -> None:
-        if not 0 < probability <= 1:
-            raise ValueError(f"nested_dropout.probability: must be in (0, 1], got {probability}")
-        if minimum < 1:
-            raise ValueError(f"nested_dropout.minimum: must be at least 1, got {minimum}")
+        require("nested_dropout.probability", probability, above=0, at_most=1)
+        require("nested_dropout.minimum", minimum, at_least=1)
         self.probability = probability
         self.minimum = minimum
         self.lengths = EveryLength() if lengths is None else lengths
+        self._choices: dict[tuple[int, torch.device], Tensor] = {}
 
     def choices(self, num_tokens: int) -> list[int]:
         """The lengths drawn from.
@@ -84,7 +84,11 @@ class NestedDropout(Configurable):
 
     def draw(self, batch_size: int, num_tokens: int, device: torch.device) -> Tensor:
         """Which tokens each image keeps, (B, K) bool: True for a prefix."""
-        choices = torch.tensor(self.choices(num_tokens), device=device)
+        # Kept: an accelerator that is handed a list waits for it.
+        key = (num_tokens, device)
+        if key not in self._choices:
+            self._choices[key] = torch.tensor(self.choices(num_tokens), device=device)
+        choices = self._choices[key]
         drawn_B = choices[torch.randint(len(choices), (batch_size,), device=device)]
         shortened_B = torch.rand(batch_size, device=device) < self.probability
         kept_B = drawn_B.where(shortened_B, num_tokens)

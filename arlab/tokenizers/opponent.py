@@ -36,13 +36,24 @@ class Judged:
     logits_fake: Tensor
 
 
+class _Judging(nn.Module):
+    """A discriminator whose features are what it gives when called, since weights are replaced for calls only."""
+
+    def __init__(self, discriminator: Discriminator) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, image_BCHW: Tensor) -> list[Tensor]:
+        return self.discriminator.features(image_BCHW)
+
+
 class Opponent:
     """Trains a discriminator beside a model that the Trainer trains.
 
     It is no ``nn.Module``: what it holds never enters the model's ``state_dict``, optimizer or average.
 
     Args:
-        discriminator: bound to the data.
+        discriminator: bound to the data before ``begin``.
         gan_loss: what it minimises.
         regularizer: added to that.
         optimizer: of its weights.
@@ -119,11 +130,12 @@ class Opponent:
         self._due = True
         return Judged(loss.detach(), logits_real.detach().mean(), logits_fake.detach().mean())
 
-    def judge(self, fake_BCHW: Tensor) -> Tensor:
-        """Logits whose gradients reach what made the batch, and not the discriminator."""
+    def judge(self, image_BCHW: Tensor) -> list[Tensor]:
+        """Features and last the logits; their gradients reach what made the batch, and not the discriminator."""
+        judging = _Judging(self.discriminator)
         # Not by freezing weights for a while: some may never train.
-        fixed = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
-        return upcast(functional_call(self.discriminator, fixed, (fake_BCHW,)))
+        fixed = {name: weight.detach() for name, weight in judging.named_parameters()}
+        return [upcast(x) for x in functional_call(judging, fixed, (image_BCHW,))]
 
     def update(self, trainer: L.Trainer) -> None:
         """A step along the gradients kept, if there are any: averaged over processes, clipped as the Trainer clips."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from arlab.metrics.classifier import shipped
-from arlab.metrics.features import FeatureNetwork
+from arlab.features.classifier import shipped
+from arlab.features.feature_network import FeatureNetwork
 from arlab.tokenizers.losses import ReconstructionLoss
 
 

@@ -5,7 +5,6 @@ Letters: B batch, C channels, H and W image sides.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from arlab.configurable import Configurable
 from arlab.precision import upcast
+from arlab.ranges import require
 from arlab.tokenizers.discriminator import Discriminator
 from arlab.tokenizers.processes import average_
 
@@ -38,7 +38,7 @@ class R1(DiscriminatorRegularizer):
 
     def __init__(self, *, weight: float = 10.0) -> None:
         super().__init__()
-        _refuse_weight(weight)
+        require("adversarial.regularizer.weight", weight, at_least=0)
         self.weight = weight
 
     def forward(
@@ -65,9 +65,8 @@ class LeCam(DiscriminatorRegularizer):
 
     def __init__(self, *, weight: float = 1e-3, decay: float = 0.999) -> None:
         super().__init__()
-        _refuse_weight(weight)
-        if not 0 <= decay < 1:
-            raise ValueError(f"adversarial.regularizer.decay: must be in [0, 1), got {decay}")
+        require("adversarial.regularizer.weight", weight, at_least=0)
+        require("adversarial.regularizer.decay", decay, at_least=0, below=1)
         self.weight = weight
         self.decay = decay
         self.register_buffer("average_real", torch.zeros(()))
@@ -82,8 +81,3 @@ class LeCam(DiscriminatorRegularizer):
         self.average_fake.lerp_(means[1], 1 - self.decay)
         apart = (logits_real - self.average_fake).square().mean() + (logits_fake - self.average_real).square().mean()
         return self.weight * apart
-
-
-def _refuse_weight(weight: float) -> None:
-    if not 0 <= weight < math.inf:
-        raise ValueError(f"adversarial.regularizer.weight: must be at least 0, got {weight}")

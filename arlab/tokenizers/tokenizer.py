@@ -6,6 +6,7 @@ Letters: B batch, C image channels or token vector width, H and W image sides, N
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from arlab.data.facts import DataFacts
 from arlab.module import Module
 from arlab.orderings.step import Layout
+from arlab.pyramids.pyramid import Pyramid
 from arlab.tokens import TokenSpace
 
 
@@ -40,6 +42,21 @@ class Tokenizer(Module, ABC):
     space: TokenSpace
     """The values its tokens take."""
 
+    @property
+    def pyramid(self) -> Pyramid | None:
+        """What its levels are; None where there is one level."""
+        return None
+
+    def at(self, layout: Layout) -> Tokenizer:
+        """A tokenizer of the same weights whose tokens lie on another layout.
+
+        Raises:
+            ValueError: it knows its own layout only.
+        """
+        if layout == self.layout:
+            return self
+        raise ValueError(f"tokenizer: its tokens lie on {self.layout.shapes} and cannot lie on {layout.shapes}")
+
     @abstractmethod
     def encode(self, image_BCHW: Tensor) -> Tensor:
         """Images to tokens; where they are uncertain, the most likely ones."""
@@ -63,6 +80,10 @@ class Tokenizer(Module, ABC):
             TypeError: this tokenizer has a single level, so nothing lies below one.
         """
         raise TypeError(f"{type(self).__name__} has one level; next-scale and next-frequency need a pyramid of them")
+
+    def canvases(self, tokens: Tensor, levels: Sequence[int]) -> list[Tensor]:
+        """The canvas of each of these levels."""
+        return [self.canvas(tokens, level) for level in levels]
 
     def preview(self, tokens: Tensor, known_BN: Tensor) -> Tensor:
         """An image of the tokens known so far, (B, C, H, W).

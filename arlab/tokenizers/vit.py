@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from arlab.backbones.attention import Attention, Mask
 from arlab.backbones.feed_forward import MLP, FeedForward
 from arlab.backbones.norms import LayerNorm, Norm
+from arlab.ranges import require
 from arlab.tokenizers.autoencoder import Autoencoder
 from arlab.tokenizers.blocks import Blocks, Table, start_from_content, start_to_content
 from arlab.tokenizers.nested_dropout import NestedDropout
@@ -68,18 +69,12 @@ class ViTAutoencoder(Autoencoder):
         causal: bool = False,
     ) -> None:
         super().__init__()
-        for key, value, most in (
-            ("patch_size", patch_size, None),
-            ("num_tokens", num_tokens, _MOST_TOKENS),
-            ("width", width, None),
-            # Layers are made one by one: memory would run out only after minutes.
-            ("encoder_layers", encoder_layers, _MOST_LAYERS),
-            ("decoder_layers", decoder_layers, _MOST_LAYERS),
-        ):
-            if value < 1:
-                raise ValueError(f"autoencoder.{key}: must be at least 1, got {value}")
-            if most is not None and value > most:
-                raise ValueError(f"autoencoder.{key}: must be at most {most}, got {value}")
+        require("autoencoder.patch_size", patch_size, at_least=1)
+        require("autoencoder.num_tokens", num_tokens, at_least=1, at_most=_MOST_TOKENS)
+        require("autoencoder.width", width, at_least=1)
+        # Layers are made one by one: memory would run out only after minutes.
+        require("autoencoder.encoder_layers", encoder_layers, at_least=1, at_most=_MOST_LAYERS)
+        require("autoencoder.decoder_layers", decoder_layers, at_least=1, at_most=_MOST_LAYERS)
         self.patch_size = patch_size
         self.num_tokens = num_tokens
         self.width = width
@@ -95,6 +90,10 @@ class ViTAutoencoder(Autoencoder):
             raise ValueError(f"autoencoder.attention.num_heads: {heads} heads do not divide a width of {width}")
         if nested_dropout is not None:
             nested_dropout.choices(num_tokens)
+
+    @property
+    def decodes_prefixes(self) -> bool:
+        return self.nested_dropout is not None
 
     def latent_shape(self, image_size: tuple[int, int]) -> tuple[int, ...]:
         self._grid(image_size)

@@ -9,6 +9,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from arlab.ranges import require
 from arlab.tokenizers.autoencoder import Autoencoder, downsampled
 from arlab.tokenizers.vqgan_blocks import GroupNorm, MapAttention, ResidualBlock, Upsample
 from arlab.tokenizers.vqgan_parts import (
@@ -19,7 +20,6 @@ from arlab.tokenizers.vqgan_parts import (
     LatentConvs,
     Shortcut,
     StridedConv,
-    require,
 )
 
 _MOST_BLOCKS = 1000
@@ -54,6 +54,8 @@ class VQGANAutoencoder(Autoencoder):
         norm_groups: groups of GroupNorm.
     """
 
+    decodes_any_grid = True
+
     def __init__(
         self,
         *,
@@ -71,17 +73,17 @@ class VQGANAutoencoder(Autoencoder):
         norm_groups: int = 32,
     ) -> None:
         super().__init__()
-        require("channels", channels, 1, MOST_CHANNELS)
-        require("encoder_blocks", encoder_blocks, 1, _MOST_BLOCKS)
-        require("decoder_blocks", decoder_blocks, 1, _MOST_BLOCKS)
-        require("middle_blocks", middle_blocks, 0, _MOST_BLOCKS)
-        require("norm_groups", norm_groups, 1, MOST_CHANNELS)
+        require("autoencoder.channels", channels, at_least=1, at_most=MOST_CHANNELS)
+        require("autoencoder.encoder_blocks", encoder_blocks, at_least=1, at_most=_MOST_BLOCKS)
+        require("autoencoder.decoder_blocks", decoder_blocks, at_least=1, at_most=_MOST_BLOCKS)
+        require("autoencoder.middle_blocks", middle_blocks, at_least=0, at_most=_MOST_BLOCKS)
+        require("autoencoder.norm_groups", norm_groups, at_least=1, at_most=MOST_CHANNELS)
         multipliers = [1, 2, 2] if channel_multipliers is None else list(channel_multipliers)
         if not 1 <= len(multipliers) <= _MOST_LEVELS or min(multipliers) < 1:
             expected = f"needs 1 to {_MOST_LEVELS} positive numbers, got"
             raise ValueError(f"autoencoder.channel_multipliers: {expected} {multipliers}")
         self.widths = [channels * multiplier for multiplier in multipliers]
-        require("channel_multipliers: channels · multiplier", max(self.widths), 1, MOST_CHANNELS)
+        require("autoencoder.channel_multipliers: channels · multiplier", max(self.widths), at_most=MOST_CHANNELS)
         if any(width % norm_groups for width in self.widths):
             raise ValueError(f"autoencoder.norm_groups: {norm_groups} does not divide the channels {self.widths}")
         low, high = image_range

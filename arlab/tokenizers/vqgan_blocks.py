@@ -11,8 +11,6 @@ from torch.nn import functional as F
 from arlab.precision import in_float32
 from arlab.tokenizers.vqgan_parts import Shortcut
 
-_EPS = 1e-6
-
 
 class ResidualBlock(nn.Module):
     """h = conv(silu(norm(conv(silu(norm(x)))))), plus x or the shortcut.
@@ -73,10 +71,11 @@ class GroupNorm(nn.GroupNorm):
     Args:
         norm_groups: number of groups.
         channels: C.
+        eps: added to variances.
     """
 
-    def __init__(self, norm_groups: int, channels: int) -> None:
-        super().__init__(norm_groups, channels, eps=_EPS)
+    def __init__(self, norm_groups: int, channels: int, eps: float = 1e-6) -> None:
+        super().__init__(norm_groups, channels, eps=eps)
 
     @in_float32
     def forward(self, input: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arlab.configurable import Configurable
+from arlab.ranges import require
 
 MOST_CHANNELS = 2**16
 _MOST_KERNEL = 31
@@ -124,7 +125,7 @@ class LatentConvs(Configurable):
 
     def __init__(self, *, z_channels: int | None = None, last_kernel: int = 3, quant_kernel: int | None = 1) -> None:
         if z_channels is not None:
-            require("latent.z_channels", z_channels, 1, MOST_CHANNELS)
+            require("autoencoder.latent.z_channels", z_channels, at_least=1, at_most=MOST_CHANNELS)
         for key, kernel in (("last_kernel", last_kernel), ("quant_kernel", quant_kernel)):
             if kernel is not None and not (1 <= kernel <= _MOST_KERNEL and kernel % 2):
                 raise ValueError(f"autoencoder.latent.{key}: must be odd, from 1 to {_MOST_KERNEL}, got {kernel}")
@@ -140,16 +141,6 @@ class LatentConvs(Configurable):
         if self.quant_kernel is None:
             return nn.Identity()
         return nn.Conv2d(channels, out_channels, self.quant_kernel, padding=self.quant_kernel // 2)
-
-
-def require(key: str, value: int, least: int, most: int) -> None:
-    """Refuse a number that is out of bounds.
-
-    Raises:
-        ValueError: it is.
-    """
-    if not least <= value <= most:
-        raise ValueError(f"autoencoder.{key}: must be from {least} to {most}, got {value}")
 
 
 class _StridedConv(nn.Module):

@@ -358,10 +358,10 @@ def test_only_learned_tokenizers_have_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 0}, "window: must be in [1, 1000000], got 0"),
-        ({"min_usage": 1.1}, "min_usage: must be in [0, 1], got 1.1"),
-        ({"min_level_information": math.nan}, "min_level_information: must be in [0, 1], got nan"),
-        ({"max_perplexity_fall": 0.0}, "max_perplexity_fall: must be in (0, 1], got 0.0"),
+        ({"window": 0}, "window: must be from 1 to 1000000, got 0"),
+        ({"min_usage": 1.1}, "min_usage: must be from 0 to 1, got 1.1"),
+        ({"min_level_information": math.nan}, "min_level_information: must be from 0 to 1, got nan"),
+        ({"max_perplexity_fall": 0.0}, "max_perplexity_fall: must be positive and at most 1, got 0.0"),
         ({"min_kl": -1.0}, "min_kl: must be at least 0, got -1.0"),
         ({"max_kl": math.inf}, "max_kl: must be positive, got inf"),
         ({"max_logit_gap": 0.0}, "max_logit_gap: must be positive, got 0.0"),

@@ -65,7 +65,9 @@ def state(tokenizer: VQTokenizer) -> dict[str, Tensor]:
 
 
 def opposing(tokenizer: VQTokenizer) -> dict[str, Tensor]:
+    """The discriminator's weights; before a run, those that it will begin with."""
     assert tokenizer.adversarial is not None
+    tokenizer.adversarial.create()
     return copy.deepcopy(dict(tokenizer.adversarial.discriminator.state_dict()))
 
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from arlab.callbacks.finite import FiniteLoss
 from arlab.data.digits import Digits
-from arlab.tokenizers.adversarial import Adversarial, adaptive_weight
-from arlab.tokenizers.discriminator import GroupNorm, PatchDiscriminator
+from arlab.tokenizers.adversarial import Adversarial, adaptive_weight, feature_matching
+from arlab.tokenizers.discriminator import Discriminator, GroupNorm, PatchDiscriminator
 from tests.tokenizers.adversarial_runs import fit, game, opposing, same, state, tiny
 
 
@@ -55,6 +55,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
         each_alone = PatchDiscriminator(channels=8, num_layers=1, norm=GroupNorm(num_groups=2))
         adversarial = Adversarial(discriminator=each_alone)
         adversarial.bind(1, (8, 8))
+        adversarial.create()
         for part in parts:
             adversarial.opponent.learn(image_BCHW[part], fake_BCHW[part], 1 / len(parts))
         return [weight.grad for weight in each_alone.parameters() if weight.grad is not None]
@@ -131,10 +132,44 @@ def test_validation_leaves_it_out(tmp_path: Path) -> None:
 # ---- kept apart
 
 
+def test_it_has_no_weights_before_a_run(tmp_path: Path) -> None:
+    adversarial = game()
+    tokenizer = tiny(adversarial)
+    assert not [*adversarial.discriminator.parameters(), *adversarial.discriminator.buffers()]
+    fit(tokenizer, tmp_path, 1)
+    weights = list(adversarial.discriminator.parameters())
+    assert weights
+    assert not any(weight.is_meta for weight in weights)
+    fit(tokenizer, tmp_path, 1)
+    assert all(one is other for one, other in zip(weights, adversarial.discriminator.parameters(), strict=True))
+
+
+def test_its_weights_are_drawn_where_they_would_have_been_at_once(tmp_path: Path) -> None:
+    """After the tokenizer's, whatever is drawn before the run begins; and what is drawn then stays what it is."""
+    tiny(None)
+    at_once = PatchDiscriminator(channels=8, num_layers=1)
+    at_once.bind(1, (8, 8))
+    tokenizer, begun = tiny(game()), []
+
+    class Look(L.Callback):
+        def on_fit_start(self, *given: object) -> None:
+            begun.append(torch.get_rng_state())
+
+        def on_train_start(self, *given: object) -> None:
+            begun.extend((torch.get_rng_state(), opposing(tokenizer)))
+
+    torch.rand(5)
+    fit(tokenizer, tmp_path, 1, callbacks=[Look()])
+    before, after, weights = begun
+    assert torch.equal(before, after)
+    assert same(weights, dict(at_once.state_dict()))
+
+
 def test_gradients_stay_on_their_side() -> None:
     tokenizer = tiny(game(0, 0))
     adversarial = tokenizer.adversarial
     assert adversarial is not None
+    adversarial.create()
     image_BCHW = torch.rand(4, 1, 8, 8) * 2 - 1
     reconstruction_BCHW = tokenizer.autoencoder.decode(tokenizer._quantized(image_BCHW).vectors)
     distance = (reconstruction_BCHW - image_BCHW).abs().mean()
@@ -184,6 +219,89 @@ def test_the_adaptive_weight_by_hand() -> None:
     torch.testing.assert_close(weight_DC.grad, toward_image + expected * toward_real)
 
 
+# ---- feature matching
+
+
+def test_feature_matching_by_hand() -> None:
+    real = [torch.tensor([[1.0, -3.0]]), torch.tensor([[10.0], [30.0]])]
+    fake = [torch.tensor([[2.0, -3.0]]), torch.tensor([[10.0], [20.0]])]
+    by_hand = (0.5 / (2 + 1e-4) + 5 / (20 + 1e-4)) / 2
+    assert float(feature_matching(real, fake)) == pytest.approx(by_hand)
+    # However large a layer's features are, it counts the same.
+    torch.testing.assert_close(
+        feature_matching([1e3 * x for x in real], [1e3 * x for x in fake]), torch.tensor(by_hand), rtol=1e-3, atol=0
+    )
+    assert float(feature_matching([torch.zeros(2)], [torch.zeros(2)])) == 0
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_without_a_weight_features_are_not_compared(
+    tmp_path: Path, adaptive: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit-equal to logits from the forward pass and nothing else."""
+    plain, weightless = tiny(game(0, 0, adaptive=adaptive)), tiny(game(0, 0, adaptive=adaptive, matching_weight=0.0))
+    logged = fit(weightless, tmp_path, 4).logged_metrics
+    monkeypatch.setattr(PatchDiscriminator, "features", Discriminator.features)
+    before = fit(plain, tmp_path, 4).logged_metrics
+    assert logged == before
+    assert "train/feature_matching" not in logged
+    assert same(state(plain), state(weightless))
+    assert same(opposing(plain), opposing(weightless))
+
+
+def test_matching_adds_its_weight_beside_the_adaptive_one(tmp_path: Path) -> None:
+    logged = fit(tiny(game(0, 0, weight=0.3, matching_weight=2.0)), tmp_path, 1).logged_metrics
+    plain = fit(tiny(game(0, 0, weight=0.3)), tmp_path, 1).logged_metrics
+    assert 0 < float(logged["train/feature_matching"]) < 3
+    assert float(logged["train/adaptive_weight"]) == float(plain["train/adaptive_weight"])
+    added = float(logged["train/loss"] - plain["train/loss"])
+    assert added == pytest.approx(2 * float(logged["train/feature_matching"]), rel=1e-4)
+
+
+def test_matching_draws_a_reconstruction_to_its_own_image() -> None:
+    torch.manual_seed(0)
+    adversarial = game(0, 0, weight=0.0, adaptive=False, matching_weight=1.0)
+    adversarial.bind(1, (8, 8))
+    adversarial.create()
+    image_BCHW = (torch.rand(4, 1, 8, 8) * 2 - 1).requires_grad_()
+    made_BCHW = torch.randn(4, 1, 8, 8, requires_grad=True)
+
+    def matching(fake_BCHW: Tensor) -> Tensor:
+        turn = adversarial.play(image_BCHW, fake_BCHW, fake_BCHW.sum(), made_BCHW, step=0)
+        # Of what it has learned from them just now.
+        for learned in (image_BCHW, *adversarial.discriminator.parameters()):
+            learned.grad = None
+        return turn.loss
+
+    assert float(matching(image_BCHW.detach().clone())) == 0
+    before = matching(made_BCHW)
+    before.backward()
+    assert made_BCHW.grad is not None
+    assert float(made_BCHW.grad.abs().max()) > 0
+    assert image_BCHW.grad is None
+    assert all(weight.grad is None and weight.requires_grad for weight in adversarial.discriminator.parameters())
+    # Another image of the batch is no better than none: it is a distance of each to its own.
+    assert float(matching(image_BCHW.detach().flip(0))) > 0
+    made_BCHW.data -= 0.1 * made_BCHW.grad / made_BCHW.grad.abs().max()
+    assert float(matching(made_BCHW)) < float(before)
+
+
+class _Blackbox(PatchDiscriminator):
+    """Gives logits only."""
+
+    features = Discriminator.features
+
+
+def test_matching_without_features_is_refused() -> None:
+    def build(weight: float) -> None:
+        tiny(Adversarial(discriminator=_Blackbox(channels=8, num_layers=1), matching_weight=weight))
+
+    build(0.0)
+    message = "adversarial.matching_weight: _Blackbox tells no features to match; .* or choose 0, got 0.5"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        build(0.5)
+
+
 # ---- mishaps
 
 
@@ -207,9 +325,10 @@ def test_a_discriminator_that_fails_stops_the_run(tmp_path: Path) -> None:
 
 
 def test_bf16_mixed_trains(tmp_path: Path) -> None:
-    logged = fit(tiny(game(0, 0)), tmp_path, 4, precision="bf16-mixed").logged_metrics
+    logged = fit(tiny(game(0, 0, matching_weight=0.1)), tmp_path, 4, precision="bf16-mixed").logged_metrics
     assert all(math.isfinite(value) for value in logged.values())
     assert float(logged["train/adaptive_weight"]) > 0
+    assert float(logged["train/feature_matching"]) > 0
 
 
 @pytest.mark.parametrize("precision", ["16-mixed", "16-true"])
@@ -224,6 +343,14 @@ def test_scaled_losses_are_refused(precision: str) -> None:
     [
         (lambda: Adversarial(weight=-1.0), "adversarial.weight: must be at least 0, got -1.0"),
         (lambda: Adversarial(weight=math.nan), "adversarial.weight: must be at least 0, got nan"),
+        (
+            lambda: Adversarial(matching_weight=-1.0),
+            "adversarial.matching_weight: must be at least 0, got -1.0",
+        ),
+        (
+            lambda: Adversarial(matching_weight=math.inf),
+            "adversarial.matching_weight: must be at least 0, got inf",
+        ),
         (lambda: Adversarial(start_step=-1), "adversarial.start_step: must be at least 0, got -1"),
         (
             lambda: Adversarial(start_step=3, lead_steps=4),

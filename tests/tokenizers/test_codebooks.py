@@ -223,13 +223,13 @@ def test_most_codes_are_used_on_gaussian_latents(codebook: Codebook) -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: VectorQuantizer(codebook_size=2**21), "quantizer.codebook_size: must be at most 1048576"),
-        (lambda: GradientVectorQuantizer(codebook_size=1), "quantizer.codebook_size: must be at least 2"),
+        (lambda: VectorQuantizer(codebook_size=2**21), "quantizer.codebook_size: must be from 2 to 1048576"),
+        (lambda: GradientVectorQuantizer(codebook_size=1), "quantizer.codebook_size: must be from 2"),
         (lambda: GradientVectorQuantizer(codebook_weight=0.0), "quantizer.codebook_weight: must be positive"),
-        (lambda: GradientVectorQuantizer(decay=math.nan), r"quantizer.decay: must be in \[0, 1\), got nan"),
+        (lambda: GradientVectorQuantizer(decay=math.nan), "quantizer.decay: must be at least 0 and below 1, got nan"),
         (lambda: SimVQ(commitment_weight=math.inf), "quantizer.commitment_weight: must be at least 0, got inf"),
-        (lambda: EntropyLoss(temperature=0.0), "entropy.temperature: must be positive"),
-        (lambda: EntropyLoss(weight=math.nan), "entropy.weight: must be at least 0, got nan"),
+        (lambda: EntropyLoss(temperature=0.0), "quantizer.entropy.temperature: must be positive"),
+        (lambda: EntropyLoss(weight=math.nan), "quantizer.entropy.weight: must be at least 0, got nan"),
         (lambda: LFQ(inverse_temperature=-1.0), "quantizer.inverse_temperature: must be positive"),
         (lambda: LFQ().bind(19, (2, 2)), "tokenizer.token_width: .* 1 .. 18, got 19; for more bits there is BSQ"),
         (lambda: BSQ(diversity=-1.0), "quantizer.diversity: must be at least 0"),

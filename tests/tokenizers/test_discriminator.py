@@ -40,6 +40,23 @@ def test_the_map_of_logits(size: tuple[int, int], num_layers: int, logits: tuple
     assert bound(size, num_layers)(torch.randn(2, 3, *size)).shape == (2, 1, *logits)
 
 
+@pytest.mark.parametrize("norm", NORMS, ids=lambda norm: type(norm).__name__)
+def test_features_are_what_each_layer_gives_and_the_logits_last(norm: MapNorm) -> None:
+    discriminator, image_BCHW = bound((16, 20), 2, norm), torch.randn(4, 3, 16, 20)
+    maps = discriminator.features(image_BCHW)
+    assert [tuple(x.shape) for x in maps] == [(4, 8, 8, 10), (4, 16, 4, 5), (4, 32, 3, 4), (4, 1, 2, 3)]
+    assert torch.equal(maps[-1], discriminator(image_BCHW))
+    assert isinstance(discriminator, PatchDiscriminator)
+    assert torch.equal(maps[0], discriminator.layers[:2](image_BCHW))
+
+
+def test_what_tells_no_features_tells_its_logits() -> None:
+    discriminator, image_BCHW = _Linear(), torch.randn(4, 2, 3, 5)
+    discriminator.bind(2, (3, 5))
+    (logits_B,) = discriminator.features(image_BCHW)
+    assert torch.equal(logits_B, discriminator(image_BCHW))
+
+
 @pytest.mark.parametrize(("num_layers", "seen"), [(1, 16), (2, 34), (3, 70)])
 def test_a_logit_sees_its_patch_and_no_more(num_layers: int, seen: int) -> None:
     image_BCHW = torch.randn(1, 3, 96, 112, requires_grad=True)
@@ -82,7 +99,7 @@ def test_norms_are_in_float32_under_autocast(norm: MapNorm) -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: PatchDiscriminator(channels=0), "discriminator.channels: must be in [1, 512], got 0"),
+        (lambda: PatchDiscriminator(channels=0), "discriminator.channels: must be from 1 to 512, got 0"),
         (lambda: PatchDiscriminator(num_layers=0), "discriminator.num_layers: must be at least 1, got 0"),
         (lambda: GroupNorm(num_groups=0), "discriminator.norm.num_groups: must be at least 1, got 0"),
         (
@@ -98,7 +115,7 @@ def test_norms_are_in_float32_under_autocast(norm: MapNorm) -> None:
             "discriminator.norm.num_groups: must divide the discriminator's channels, got 5 for 16",
         ),
         (lambda: R1(weight=math.nan), "adversarial.regularizer.weight: must be at least 0, got nan"),
-        (lambda: LeCam(decay=1.0), "adversarial.regularizer.decay: must be in [0, 1), got 1.0"),
+        (lambda: LeCam(decay=1.0), "adversarial.regularizer.decay: must be at least 0 and below 1, got 1.0"),
     ],
 )
 def test_impossible_options_are_refused(build: object, message: str) -> None:

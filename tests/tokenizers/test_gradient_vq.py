@@ -5,6 +5,7 @@ Letters: C vector width, h and w latent sides, V codebook size, T vectors.
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -112,3 +113,19 @@ def test_a_revival_does_not_disturb_gradients() -> None:
     quantizer = bound(start_from_data=True, revive_below=0.9, similarity=Cosine())
     for seed in range(6):
         quantizer(latents(seed)).loss.backward()
+
+
+def test_what_it_counts_is_in_its_state() -> None:
+    """As scalars under the names that they have always had."""
+    quantizer = bound(start_from_data=True)
+    quantizer(latents())
+    state = quantizer.state_dict()
+    assert list(state) == ["codebook", "count", "step", "due"]
+    assert torch.equal(state["step"], torch.tensor(1))
+    assert torch.equal(state["due"], torch.tensor(True))
+    resumed = bound(start_from_data=True)
+    resumed.load_state_dict(state)
+    assert (resumed.step, resumed.due) == (1, True)
+    assert not resumed.waits
+    with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict: \"step\""):
+        resumed.load_state_dict({key: value for key, value in state.items() if key != "step"})

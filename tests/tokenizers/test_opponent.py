@@ -26,18 +26,19 @@ from tests.tiny import tiny_backbone
 from tests.tokenizers.adversarial_runs import StopAfter, fit, game, opposing, same, state, tiny
 
 
-@pytest.mark.parametrize("stop", [2, 3, 5])
-def test_half_a_run_resumed_is_the_whole_run(tmp_path: Path, stop: int) -> None:
+@pytest.mark.parametrize(("stop", "matching_weight"), [(2, 0.0), (3, 0.0), (5, 0.0), (3, 0.5), (5, 0.5)])
+def test_half_a_run_resumed_is_the_whole_run(tmp_path: Path, stop: int, matching_weight: float) -> None:
     """Bit-equal, stopped before the discriminator trains (2 of 8), while it leads (3) and while it is heard (5)."""
 
     def adversarial() -> Adversarial:
-        return game(start_step=4, lead_steps=2, gan_loss=NonSaturating())
+        return game(start_step=4, lead_steps=2, gan_loss=NonSaturating(), matching_weight=matching_weight)
 
     whole = tiny(adversarial())
     fit(whole, tmp_path, 8)
     half, saved = tiny(adversarial()), tmp_path / "half.ckpt"
     assert fit(half, tmp_path, 8, callbacks=[StopAfter(stop, saved)]).global_step == stop
     resumed = tiny(adversarial())
+    resumed.adversarial.create()  # type: ignore[union-attr]
     with torch.no_grad():
         for weight in resumed.adversarial.discriminator.parameters():  # type: ignore[union-attr]
             weight.fill_(0.1)
@@ -86,7 +87,10 @@ def test_a_checkpoint_is_a_plain_tokenizer_and_a_frozen_one(
     image_BCHW = torch.rand(4, 1, 8, 8) * 2 - 1
     tokens_BN = tokenizer.eval().encode(image_BCHW)
     del held[KEY]
-    assert torch.equal(rebuild(held, Tokenizer).encode(image_BCHW), tokens_BN)
+    rebuilt = rebuild(held, VQTokenizer)
+    assert torch.equal(rebuilt.encode(image_BCHW), tokens_BN)
+    # Frozen there is nobody to oppose, and nothing of an opponent in memory.
+    assert not list(rebuilt.adversarial.discriminator.parameters())  # type: ignore[union-attr]
 
     exported = export(run, tmp_path / "exported")
     assert {path.name for path in exported.iterdir()} == {"model.safetensors", "arlab.json"}

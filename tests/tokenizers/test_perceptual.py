@@ -13,8 +13,8 @@ import torch
 from arlab.configurable import from_spec
 from arlab.data.digits import Digits
 from arlab.data.fashion_mnist import FashionMNIST
-from arlab.metrics.classifier import EmojiClassifier, FashionClassifier, SavedClassifier, shipped
-from arlab.metrics.lpips import LPIPS
+from arlab.features.classifier import EmojiClassifier, FashionClassifier, SavedClassifier, shipped
+from arlab.features.lpips import LPIPS
 from arlab.runs.checkpoint import read, rebuild
 from arlab.tokenizers.autoencoder import ConvAutoencoder
 from arlab.tokenizers.losses import L1, Mix, ReconstructionLoss
@@ -131,7 +131,7 @@ def test_it_trains(tmp_path: Path) -> None:
 
 def test_the_spec_names_the_network() -> None:
     spec = Perceptual(network=FashionClassifier()).spec()
-    network = {"class_path": "arlab.metrics.classifier.FashionClassifier", "init_args": {}}
+    network = {"class_path": "arlab.features.classifier.FashionClassifier", "init_args": {}}
     assert spec["init_args"] == {"network": network}
     assert Perceptual().spec()["init_args"] == {"network": None}
     assert "EmojiClassifier" in repr(Perceptual(network=EmojiClassifier()))

@@ -24,6 +24,7 @@ from arlab.generators.generator import Generator
 from arlab.generators.sampler import Sampler
 from arlab.heads.discrete import DiscreteHead
 from arlab.optimization import AdamW
+from arlab.orderings.next_scale import NextScale
 from arlab.pyramids.depth import DepthPyramid
 from arlab.pyramids.pyramid import Pyramid
 from arlab.pyramids.scale import ScalePyramid
@@ -34,6 +35,7 @@ from arlab.tokenizers.quantizers.fsq import FSQ
 from arlab.tokenizers.quantizers.gradient_vq import GradientVectorQuantizer
 from arlab.tokenizers.quantizers.kl import KL
 from arlab.tokenizers.quantizers.lfq import LFQ
+from arlab.tokenizers.quantizers.passage import RotationTrick, StraightThrough
 from arlab.tokenizers.quantizers.phi import PhiConvolutions
 from arlab.tokenizers.quantizers.pyramid_quantizer import PyramidQuantizer
 from arlab.tokenizers.quantizers.quantizer import Codebook, Quantized, Quantizer
@@ -42,7 +44,6 @@ from arlab.tokenizers.quantizers.vq import VectorQuantizer
 from arlab.tokenizers.tokenizer import Tokenizer
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
 from tests.goldens import golden
-from tests.paradigms.orderings import ScaleByScale
 from tests.pyramids.test_pyramid import ALL as PYRAMIDS
 from tests.tiny import tiny_backbone
 
@@ -327,6 +328,22 @@ def test_phi_is_refused_where_levels_do_not_add_up() -> None:
         PyramidQuantizer(pyramid=ScalePyramid(residual=False), refinement=PhiConvolutions())
 
 
+@pytest.mark.parametrize(
+    ("codebook", "told"),
+    [
+        (VectorQuantizer(commitment_weight=1.0), "commitment_weight: .*, got 1.0; set quantizer.commitment_weight"),
+        (BSQ(commitment_weight=0.25), "commitment_weight: .*, got 0.25; set quantizer.commitment_weight"),
+        (SimVQ(codebook_weight=2.0), "codebook_weight: .*, got 2.0; leave it out and weigh"),
+        (GradientVectorQuantizer(passage=RotationTrick()), "passage: .*, got RotationTrick; leave it out"),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_what_a_pyramid_does_not_use_of_a_codebook_is_refused(codebook: Codebook, told: str) -> None:
+    with pytest.raises(ValueError, match=rf"^quantizer\.quantizer\.{told}"):
+        PyramidQuantizer(quantizer=codebook)
+    PyramidQuantizer(quantizer=VectorQuantizer(commitment_weight=0.25, passage=StraightThrough()))  # as without
+
+
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
 def test_impossible_weights_are_refused(weight: float) -> None:
     with pytest.raises(ValueError, match=r"^quantizer\.commitment_weight: must be at least 0"):
@@ -343,6 +360,7 @@ def test_it_is_rebuilt_from_its_record() -> None:
         "refinement": None,
         "share_codebook": True,
         "commitment_weight": 0.25,
+        "random_level": 0.0,
     }
     rebuilt.bind(3, SHAPE)
     rebuilt.load_state_dict(quantizer.state_dict())
@@ -445,15 +463,15 @@ def test_a_generator_takes_its_canvas_as_it_is_under_autocast() -> None:
     tokenizer = tokenizer_of(DataFacts("made up", 3, (6, 10), ("a", "b"))).eval()
     generator = Generator(
         tokenizer=tokenizer,
-        ordering=ScaleByScale(),
+        ordering=NextScale(),
         backbone=tiny_backbone(),
         head=DiscreteHead(zero_init=False),
         ema_decay=0.0,
     )
     tokens = torch.randint(16, (2, 18))
-    plain = generator.tokenizer.canvas(tokens, 2)
+    plain = generator.tokenizer.canvases(tokens, [2])[0]
     assert not plain.requires_grad
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(generator.tokenizer.canvas(tokens, 2), plain)
+        assert torch.equal(generator.tokenizer.canvases(tokens, [2])[0], plain)
     samples = Sampler().sample(generator, torch.tensor([0, 1]), seeds=[0, 1])
     assert samples.tokens.shape == (2, 18)

@@ -20,11 +20,14 @@ from arlab.configurable import from_spec
 from arlab.data.digits import Digits
 from arlab.data.facts import DataFacts
 from arlab.optimization import AdamW, split_by_decay
+from arlab.pyramids.depth import DepthPyramid
 from arlab.runs.checkpoint import read, rebuild
 from arlab.tokenizers.autoencoder import Autoencoder
 from arlab.tokenizers.losses import L2
 from arlab.tokenizers.nested_dropout import EveryLength, NestedDropout, PowersOfTwo, PrefixLengths
 from arlab.tokenizers.quantizers.fsq import FSQ
+from arlab.tokenizers.quantizers.pyramid_quantizer import PyramidQuantizer
+from arlab.tokenizers.quantizers.quantizer import Quantizer
 from arlab.tokenizers.quantizers.vq import VectorQuantizer
 from arlab.tokenizers.tokenizer import Tokenizer
 from arlab.tokenizers.vit import ViTAutoencoder
@@ -54,12 +57,12 @@ def bound(**options: object) -> ViTAutoencoder:
     return autoencoder.eval()
 
 
-def tiny(nested_dropout: NestedDropout | None = None) -> VQTokenizer:
+def tiny(nested_dropout: NestedDropout | None = None, quantizer: Quantizer | None = None) -> VQTokenizer:
     autoencoder = small(num_tokens=6, nested_dropout=nested_dropout)
     return VQTokenizer(
         facts=Digits().facts,
         autoencoder=autoencoder,
-        quantizer=VectorQuantizer(codebook_size=32, decay=0.9, revive_below=0.3),
+        quantizer=quantizer or VectorQuantizer(codebook_size=32, decay=0.9, revive_below=0.3),
         token_width=8,
         reconstruction=L2(),
         optimizer=AdamW(learning_rate=3e-3, warmup_steps=5, weight_decay=0.0),
@@ -292,6 +295,45 @@ def digits() -> Digits:
     return Digits(batch_size=100, validation_size=1100)  # four training batches an epoch
 
 
+def test_a_preview_of_depths_is_of_the_places_known_on_any_of_them() -> None:
+    tokenizer = tiny(NestedDropout(), PyramidQuantizer(pyramid=DepthPyramid(depth=3))).eval()
+    torch.nn.init.normal_(tokenizer.autoencoder.absent)
+    image = torch.rand(2, 1, 8, 8) * 2 - 1
+    tokens = tokenizer.encode(image)
+    assert tokenizer.layout.shapes == ((6,),) * 3
+    known = torch.cat([prefix(4, 6, 2), prefix(2, 6, 2), prefix(0, 6, 2)], 1)
+    preview = tokenizer.preview(tokens, known)
+    assert torch.equal(preview, tokenizer.preview(tokens.where(known, 31), known))
+    z = tokenizer.quantizer.assemble(tokenizer.vectors(tokens) * known[..., None], 2)
+    assert torch.equal(preview, tokenizer.autoencoder.decode_known(z, prefix(4, 6, 2)).clamp(-1, 1))
+    assert not torch.equal(preview, tokenizer.autoencoder.decode(z).clamp(-1, 1))
+    whole_levels = (tokenizer.layout.level_N < 2).expand(2, -1)
+    coarse = tokenizer.autoencoder.decode(tokenizer.canvas(tokens, 2)).clamp(-1, 1)
+    assert torch.equal(tokenizer.preview(tokens, whole_levels), coarse)
+    assert torch.equal(tokenizer.preview(tokens, torch.ones_like(whole_levels)), tokenizer.decode(tokens))
+
+
+@pytest.mark.parametrize("nested_dropout", [None, NestedDropout()], ids=["whole", "nested"])
+def test_validation_measures_prefixes_where_they_are_learned(
+    nested_dropout: NestedDropout | None, tmp_path: Path
+) -> None:
+    tokenizer = tiny(nested_dropout)
+    data = Digits(batch_size=64)
+    trainer = L.Trainer(
+        default_root_dir=tmp_path, accelerator="cpu", logger=False, enable_progress_bar=False, limit_val_batches=2
+    )
+    trainer.validate(tokenizer, data, verbose=False)
+    found = {name: float(value) for name, value in trainer.callback_metrics.items() if "psnr_prefix" in name}
+    assert list(found) == ([] if nested_dropout is None else ["val/psnr_prefix2", "val/psnr_prefix3"])
+    assert not any("psnr" in name for name in tokenizer.state_dict())
+    image = torch.cat([batch.image for batch, _ in zip(data.val_dataloader(), range(2), strict=False)])
+    tokenizer.eval()
+    for length in tokenizer.prefix_lengths:
+        shown = tokenizer.preview(tokenizer.encode(image), prefix(length, 6, len(image)))
+        error = ((shown - image) / 2).square().mean()
+        assert found[f"val/psnr_prefix{length}"] == pytest.approx(float(-10 * error.detach().log10()), abs=1e-3)
+
+
 def test_longer_prefixes_reconstruct_better(tmp_path: Path) -> None:
     """After a short training each further token lowers the error, and the four together by a fifth or more."""
     torch.manual_seed(1)
@@ -409,14 +451,17 @@ def test_half_precision() -> None:
     ("make", "message"),
     [
         (lambda: ViTAutoencoder(patch_size=0), "autoencoder.patch_size: must be at least 1, got 0"),
-        (lambda: ViTAutoencoder(num_tokens=0), "autoencoder.num_tokens: must be at least 1, got 0"),
-        (lambda: ViTAutoencoder(num_tokens=10**12), "autoencoder.num_tokens: must be at most 65536"),
+        (lambda: ViTAutoencoder(num_tokens=0), "autoencoder.num_tokens: must be from 1 to 65536, got 0"),
+        (lambda: ViTAutoencoder(num_tokens=10**12), "autoencoder.num_tokens: must be from 1 to 65536"),
         (lambda: ViTAutoencoder(width=-1), "autoencoder.width: must be at least 1, got -1"),
-        (lambda: ViTAutoencoder(encoder_layers=1001), "autoencoder.encoder_layers: must be at most 1000, got 1001"),
-        (lambda: ViTAutoencoder(decoder_layers=0), "autoencoder.decoder_layers: must be at least 1, got 0"),
+        (lambda: ViTAutoencoder(encoder_layers=1001), "autoencoder.encoder_layers: must be from 1 to 1000, got 1001"),
+        (lambda: ViTAutoencoder(decoder_layers=0), "autoencoder.decoder_layers: must be from 1 to 1000, got 0"),
         (lambda: ViTAutoencoder(width=30), "num_heads: 4 heads do not divide a width of 30"),
-        (lambda: NestedDropout(probability=0.0), r"nested_dropout.probability: must be in \(0, 1\], got 0.0"),
-        (lambda: NestedDropout(probability=math.nan), r"nested_dropout.probability: must be in \(0, 1\], got nan"),
+        (lambda: NestedDropout(probability=0.0), "nested_dropout.probability: must be positive and at most 1, got 0.0"),
+        (
+            lambda: NestedDropout(probability=math.nan),
+            "nested_dropout.probability: must be positive and at most 1, got nan",
+        ),
         (lambda: NestedDropout(minimum=0), "nested_dropout.minimum: must be at least 1, got 0"),
         (
             lambda: ViTAutoencoder(num_tokens=4, nested_dropout=NestedDropout(minimum=5)),

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from arlab.ranges import require
+
 
 def to_ids(bits: Tensor) -> Tensor:
     """Indices Σ_i 2^i bit_i, int64, of bits (..., C), booleans; at most 62 of them."""
@@ -24,6 +26,20 @@ def to_bits(ids: Tensor, width: int) -> Tensor:
 def signs(bits: Tensor, dtype: torch.dtype) -> Tensor:
     """1 for a bit, -1 for none."""
     return bits.to(dtype) * 2 - 1
+
+
+def check_options(
+    entropy_weight: float, diversity: float, inverse_temperature: float, commitment_weight: float
+) -> None:
+    """See that what LFQ and BSQ are given for their losses is in range.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+    require("quantizer.entropy_weight", entropy_weight, at_least=0)
+    require("quantizer.diversity", diversity, at_least=0)
+    require("quantizer.inverse_temperature", inverse_temperature, above=0)
+    require("quantizer.commitment_weight", commitment_weight, at_least=0)
 
 
 def bit_entropy(logit: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from arlab.configurable import Configurable
+from arlab.ranges import require
 from arlab.tokenizers.processes import mean_over_processes
-from arlab.tokenizers.quantizers.ranges import refuse_negative, refuse_not_positive
 
 _OFFSET = 1e-5
 _SMALLEST = 1e-30
@@ -44,8 +44,9 @@ class EntropyLoss(Configurable):
     """
 
     def __init__(self, *, weight: float = 0.1, temperature: float = 0.01, diversity: float = 1.0) -> None:
-        refuse_negative("entropy", weight=weight, diversity=diversity)
-        refuse_not_positive("entropy", temperature=temperature)
+        require("quantizer.entropy.weight", weight, at_least=0)
+        require("quantizer.entropy.temperature", temperature, above=0)
+        require("quantizer.entropy.diversity", diversity, at_least=0)
         self.weight = weight
         self.temperature = temperature
         self.diversity = diversity

@@ -11,17 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from arlab.ranges import require
 from arlab.tokenizers.processes import world_size
 from arlab.tokenizers.quantizers.batches import hits, pick
+from arlab.tokenizers.quantizers.counting import CountingCodebook
 from arlab.tokenizers.quantizers.entropy import EntropyLoss
-from arlab.tokenizers.quantizers.nearest import Nearest
+from arlab.tokenizers.quantizers.nearest import Nearest, check_table
 from arlab.tokenizers.quantizers.passage import GradientPassage, StraightThrough
-from arlab.tokenizers.quantizers.quantizer import Codebook, Coded
-from arlab.tokenizers.quantizers.ranges import refuse_codebook_size, refuse_negative, refuse_not_positive, refuse_share
+from arlab.tokenizers.quantizers.quantizer import Coded
 from arlab.tokenizers.quantizers.similarity import Euclidean, Similarity
 
 
-class GradientVectorQuantizer(Codebook):
+class GradientVectorQuantizer(CountingCodebook):
     """Each latent becomes its nearest code; the codes are parameters, drawn to their latents by a loss.
 
     id = argmin_v |z - e_v|;  loss = codebook_weight · mean (e - sg(z))² + commitment_weight · mean (z - sg(e))²
@@ -50,9 +51,9 @@ class GradientVectorQuantizer(Codebook):
     """
 
     no_weight_decay = True
+    counted_by = ("step", "due")
     count: Tensor
-    step: Tensor
-    due: Tensor
+    due: bool = True
 
     def __init__(
         self,
@@ -69,10 +70,10 @@ class GradientVectorQuantizer(Codebook):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        refuse_codebook_size(codebook_size)
-        refuse_not_positive("quantizer", codebook_weight=codebook_weight)
-        refuse_negative("quantizer", commitment_weight=commitment_weight)
-        refuse_share(decay=decay, revive_below=revive_below)
+        check_table(codebook_size=codebook_size, commitment_weight=commitment_weight)
+        require("quantizer.codebook_weight", codebook_weight, above=0)
+        require("quantizer.revive_below", revive_below, at_least=0, below=1)
+        require("quantizer.decay", decay, at_least=0, below=1)
         self.codebook_size = codebook_size
         self.start_from_data = start_from_data
         self.revive_below = revive_below
@@ -89,8 +90,8 @@ class GradientVectorQuantizer(Codebook):
         drawn_VC = torch.rand(self.codebook_size, width, generator=torch.Generator().manual_seed(self.seed))
         self.codebook = nn.Parameter(self.similarity.place((2 * drawn_VC - 1) / self.codebook_size))
         self.register_buffer("count", torch.zeros(self.codebook_size))
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("due", torch.ones((), dtype=torch.bool))
+        self.step = 0
+        self.due = True
 
     def lookup(self, ids: Tensor) -> Tensor:
         return self.similarity.place(F.embedding(ids, self.codebook))
@@ -100,20 +101,19 @@ class GradientVectorQuantizer(Codebook):
 
     @property
     def waits(self) -> bool:
-        revives = self.revive_below > 0 or int(self.step) == 0
-        return revives and bool(self.due)
+        return self.due and (self.revive_below > 0 or self.step == 0)
 
     @torch.no_grad()
     def start(self, z_TC: Tensor) -> None:
         """The codes of the first batch, and revival before later ones: once a batch, before its gradient needs them."""
-        self.due.fill_(False)
-        first = int(self.step) == 0
+        self.due = False
+        first = self.step == 0
         replaced_V = torch.full_like(self.count, self.start_from_data, dtype=torch.bool) if first else self._dead()
-        picked_VC = pick(self.similarity.place(z_TC), self.codebook_size, self.seed, int(self.step))
+        picked_VC = pick(self.similarity.place(z_TC), self.codebook_size, self.seed, self.step)
         self.codebook.copy_(torch.where(replaced_V[:, None], picked_VC, self.codebook))
         if self.codebook.grad is not None:
             # Accumulated for codes that are no more.
-            self.codebook.grad[replaced_V] = 0
+            self.codebook.grad.masked_fill_(replaced_V[:, None], 0)
         if first:
             self.count.fill_(len(z_TC) * world_size() / self.codebook_size)
         else:
@@ -123,7 +123,7 @@ class GradientVectorQuantizer(Codebook):
     def update(self, z_TC: Tensor, ids_T: Tensor) -> Mapping[str, Tensor]:
         self.count.lerp_(hits(ids_T, self.codebook_size, self.count.dtype), 1 - self.decay)
         self.step += 1
-        self.due.fill_(True)
+        self.due = True
         return {"revived": self._dead().sum().to(z_TC.dtype)}
 
     def _dead(self) -> Tensor:

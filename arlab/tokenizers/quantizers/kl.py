@@ -5,7 +5,6 @@ Letters: B batch, C token width, S the latent's sides, N tokens.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -13,11 +12,12 @@ from torch import Tensor
 
 from arlab.orderings.step import Layout
 from arlab.precision import in_float32, upcast
+from arlab.ranges import require
 from arlab.tokenizers.quantizers.quantizer import Quantized, Quantizer
 
 _LEAST, _MOST = -30.0, 20.0
 # Beyond it nothing is left of tokens in single precision.
-_FAR = 1e6
+_FAR = 10**6
 
 
 class Gaussian(NamedTuple):
@@ -66,16 +66,18 @@ class KL(Quantizer):
 
     def __init__(self, *, kl_weight: float = 1e-6, scale: float = 1.0) -> None:
         super().__init__()
-        if not 0 <= kl_weight < math.inf:
-            raise ValueError(f"quantizer.kl_weight: must be at least 0, got {kl_weight}")
-        if not 1 / _FAR <= scale <= _FAR:
-            raise ValueError(f"quantizer.scale: must be from {1 / _FAR:g} to {_FAR:g}, got {scale}")
+        require("quantizer.kl_weight", kl_weight, at_least=0)
+        require("quantizer.scale", scale, at_least=1 / _FAR, at_most=_FAR)
         self.codebook_size = None
         self.kl_weight = kl_weight
         self.scale = scale
 
     def extra_repr(self) -> str:
         return f"kl_weight={self.kl_weight}, scale={self.scale}"
+
+    @property
+    def token_scale(self) -> float:
+        return self.scale
 
     def encoder_width(self, width: int) -> int:
         """Mean and log variance."""

@@ -12,10 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from arlab.tokenizers.processes import mean_over_processes
-from arlab.tokenizers.quantizers.bits import bit_entropy, mean_joint, signs, to_bits, to_ids
+from arlab.tokenizers.quantizers.bits import bit_entropy, check_options, mean_joint, signs, to_bits, to_ids
 from arlab.tokenizers.quantizers.entropy import entropy, figures_of
 from arlab.tokenizers.quantizers.quantizer import Codebook, Coded
-from arlab.tokenizers.quantizers.ranges import refuse_negative, refuse_not_positive
 
 _MOST_BITS = 18
 
@@ -54,9 +53,7 @@ class LFQ(Codebook):
         commitment_weight: float = 0.25,
     ) -> None:
         super().__init__()
-        weights = {"entropy_weight": entropy_weight, "diversity": diversity, "commitment_weight": commitment_weight}
-        refuse_negative("quantizer", **weights)
-        refuse_not_positive("quantizer", inverse_temperature=inverse_temperature)
+        check_options(entropy_weight, diversity, inverse_temperature, commitment_weight)
         self.entropy_weight = entropy_weight
         self.diversity = diversity
         self.inverse_temperature = inverse_temperature

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
+from arlab.ranges import require
 from arlab.tokenizers.quantizers.entropy import EntropyLoss
 from arlab.tokenizers.quantizers.passage import GradientPassage
 from arlab.tokenizers.quantizers.quantizer import Coded
 from arlab.tokenizers.quantizers.similarity import Similarity, relative_distance
+
+_MOST_CODES = 2**20  # the distances of 1,000 latents then fill 4 GiB
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,13 @@ class Nearest:
             regularizer, figures = self.entropy(distance_TV)
             loss = loss + regularizer
         return Coded(ids_T, self.passage(z_TC, code_TC), code_TC, loss, regularizer, figures)
+
+
+def check_table(*, codebook_size: int, commitment_weight: float) -> None:
+    """See that what every codebook with a table is given is in range.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+    require("quantizer.codebook_size", codebook_size, at_least=2, at_most=_MOST_CODES)
+    require("quantizer.commitment_weight", commitment_weight, at_least=0)

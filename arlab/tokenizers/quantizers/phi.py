@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from arlab.configurable import Configurable
 from arlab.pyramids.grids import MOST_LEVELS
+from arlab.ranges import require
 
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -29,10 +30,8 @@ class PhiConvolutions(nn.Module, Configurable):
 
     def __init__(self, *, ratio: float = 0.5, num: int = 4) -> None:
         super().__init__()
-        if not 0 < ratio <= 1:
-            raise ValueError(f"quantizer.refinement.ratio: must be in (0, 1], got {ratio}")
-        if not 0 <= num <= MOST_LEVELS:
-            raise ValueError(f"quantizer.refinement.num: must be in 0 .. {MOST_LEVELS}, got {num}")
+        require("quantizer.refinement.ratio", ratio, above=0, at_most=1)
+        require("quantizer.refinement.num", num, at_least=0, at_most=MOST_LEVELS)
         self.ratio = ratio
         self.num = num
 

@@ -6,20 +6,32 @@ Letters: B batch, C vector width, S the latent's sides, N tokens, L levels, T ve
 from __future__ import annotations
 
 import copy
-import math
+import inspect
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from arlab.orderings.step import Layout
 from arlab.precision import in_float32, upcast
+from arlab.pyramids.interpolation import area
 from arlab.pyramids.pyramid import Pyramid
 from arlab.pyramids.scale import ScalePyramid
+from arlab.ranges import require
+from arlab.tokenizers.quantizers.passage import StraightThrough
 from arlab.tokenizers.quantizers.phi import PhiConvolutions
 from arlab.tokenizers.quantizers.quantizer import Codebook, Coded, Quantized, Quantizer
 from arlab.tokenizers.quantizers.vq import VectorQuantizer
+
+# What a codebook does by itself and a pyramid does for it, and what to do instead.
+_NOT_ON_LEVELS = {
+    "commitment_weight": "set quantizer.commitment_weight, that of all levels",
+    "codebook_weight": "leave it out and weigh quantizer.commitment_weight against it, which is 1 here",
+    "passage": "leave it out: gradients pass straight through the whole pyramid",
+}
 
 
 class PyramidQuantizer(Quantizer):
@@ -29,18 +41,24 @@ class PyramidQuantizer(Quantizer):
         loss = mean_l [commitment_weight · mean (f - sg(f̂_l))² + mean (f̂_l - sg(f))²] + mean_l regularizer_l,
         the second term only where codes or φ are learned by gradient
 
+    Codes and φ learn from f̂; the levels are read off what the detached f̂ leaves over. Of a codebook's own losses only
+    the regularizer is used, so its other weights are refused here, and so is its way of passing gradients.
+
     Where the pyramid is not residual, each level is compared with the latent on that level's grid instead, and the
-    decoder gets the last level alone. Codes and φ
-    learn from f̂; the levels are read off what the detached f̂ leaves over. A codebook's own losses but the regularizer,
-    and the way it passes gradients, have no effect here.
+    decoder gets the last level alone. With ``random_level`` it gets, in that share of the training batches, any one of
+    the levels, on that level's grid, and its smaller image is compared with the averaged one: so every level decodes to
+    an image of its size, as FlexVAR's do. (FlexVAR decodes several levels a batch. Random numbers come from torch's own
+    generator.)
 
         PyramidQuantizer(pyramid=ScalePyramid(), quantizer=VectorQuantizer(), refinement=PhiConvolutions())    # VAR
         PyramidQuantizer(pyramid=DepthPyramid(depth=4))                                                        # RQ-VAE
+        PyramidQuantizer(pyramid=ScalePyramid(residual=False), random_level=0.5)                               # FlexVAR
 
     Figures: residual_level_l, the share of the energy |f|² that is not expressed after level l, and the codebook's.
 
     Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction (VAR), arXiv 2404.02905
     Autoregressive Image Generation using Residual Quantization (RQ-VAE), arXiv 2203.01941
+    FlexVAR: Flexible Visual Autoregressive Modeling without Residual Prediction, arXiv 2502.20313
 
     Args:
         pyramid: the levels; scales by default.
@@ -48,10 +66,13 @@ class PyramidQuantizer(Quantizer):
         refinement: what is done to each level's share of the map; none: nothing.
         share_codebook: whether all levels use one codebook, or each its own.
         commitment_weight: how strongly latents are drawn to what the levels make of them.
+        random_level: the share of training batches that are decoded from a level drawn at random instead of the last.
 
     Raises:
-        ValueError: the quantizer is no codebook, or the refinement would have no effect.
+        ValueError: the quantizer is no codebook, or an option would have no effect.
     """
+
+    pyramid: Pyramid
 
     def __init__(
         self,
@@ -61,12 +82,14 @@ class PyramidQuantizer(Quantizer):
         refinement: PhiConvolutions | None = None,
         share_codebook: bool = True,
         commitment_weight: float = 0.25,
+        random_level: float = 0.0,
     ) -> None:
         super().__init__()
         codebook = VectorQuantizer() if quantizer is None else quantizer
         _refuse_other_than_codebooks(codebook)
-        if not 0 <= commitment_weight < math.inf:
-            raise ValueError(f"quantizer.commitment_weight: must be at least 0, got {commitment_weight}")
+        _refuse_what_is_not_used(codebook)
+        require("quantizer.commitment_weight", commitment_weight, at_least=0)
+        require("quantizer.random_level", random_level, at_least=0, at_most=1)
         self.pyramid = ScalePyramid() if pyramid is None else pyramid
         if self.pyramid.residual and not codebook.any_size:
             name = type(codebook).__name__
@@ -76,10 +99,16 @@ class PyramidQuantizer(Quantizer):
             )
         if refinement is not None and not self.pyramid.residual:
             raise ValueError("quantizer.refinement: belongs to residual pyramids, whose levels add up; leave it out")
+        if random_level and self.pyramid.residual:
+            raise ValueError(
+                "quantizer.random_level: the levels of a residual pyramid are no images of their own; leave it out, or "
+                f"choose ScalePyramid with residual: false, got {random_level}"
+            )
         self.codebooks = nn.ModuleList([codebook])
         self.refinement = refinement
         self.share_codebook = share_codebook
         self.commitment_weight = commitment_weight
+        self.random_level = random_level
 
     @property
     def quantizer(self) -> Codebook:
@@ -97,7 +126,8 @@ class PyramidQuantizer(Quantizer):
         return not self.share_codebook
 
     def extra_repr(self) -> str:
-        return f"share_codebook={self.share_codebook}, commitment_weight={self.commitment_weight}"
+        own = f"share_codebook={self.share_codebook}, commitment_weight={self.commitment_weight}"
+        return f"{own}, random_level={self.random_level}"
 
     def bind(self, width: int, shape: tuple[int, ...]) -> None:
         self.layout = self.pyramid.layout(shape)
@@ -136,10 +166,13 @@ class PyramidQuantizer(Quantizer):
         levels = self.pyramid.split(f, quantise, refine)
         if self.pyramid.residual:
             made, wanted = list(accumulate(parts)), [f] * len(levels)
-            f_hat = made[-1]
+            source, f_hat = f, made[-1]
         else:
             made, wanted = levels, [self.pyramid.down(f, level) for level in range(len(levels))]
-            f_hat = self.pyramid.canvas(levels, self.layout.finest)
+            source, f_hat = area(f, self.layout.finest), self.pyramid.canvas(levels, self.layout.finest)
+            if self.training and self.random_level:
+                drawn = self._draw()
+                source, f_hat = wanted[drawn], made[drawn]
         loss = _mean([self._loss(after, truth) for after, truth in zip(made, wanted, strict=True)])
         loss = loss + _mean([each.regularizer for each in coded])
         figures = {
@@ -150,7 +183,7 @@ class PyramidQuantizer(Quantizer):
         if self.training:
             figures |= self._update([rows.detach() for rows in read], [each.ids for each in coded])
         tokens_BN = torch.cat([each.ids.view(len(z), -1) for each in coded], dim=1)
-        return Quantized((f + (f_hat - f).detach()).to(z.dtype), tokens_BN, loss, figures)
+        return Quantized((source + (f_hat - source).detach()).to(z.dtype), tokens_BN, loss, figures)
 
     def vectors(self, tokens: Tensor) -> Tensor:
         if self.share_codebook:
@@ -164,11 +197,44 @@ class PyramidQuantizer(Quantizer):
         batch, _, width = vectors_BNC.shape
         if not below:
             return vectors_BNC.new_zeros(batch, width, *self.layout.finest)
-        levels = [
-            vectors_BNC[:, self.layout.tokens(number)].transpose(1, 2).unflatten(-1, self.layout.shapes[number])
-            for number in below
-        ]
+        levels = [self._grid(vectors_BNC, number) for number in below]
         return self.pyramid.canvas(levels, self.layout.finest, self._refined)
+
+    @in_float32
+    def canvases(self, vectors_BNC: Tensor, levels: Sequence[int]) -> list[Tensor]:
+        if not self.pyramid.residual:
+            return super().canvases(vectors_BNC, levels)
+        below = [self._grid(vectors_BNC, level) for level in range(max(levels, default=0))]
+        placed = self.pyramid.contributions(below, self.layout.finest, self._refined)
+        sums = [self.assemble(vectors_BNC, 0), *accumulate(placed)]
+        return [sums[level] for level in levels]
+
+    def at(self, layout: Layout) -> Quantizer:
+        twin = copy.copy(self)
+        twin.pyramid, twin.layout = self.pyramid.at(layout), layout
+        return twin
+
+    @property
+    def decoded(self) -> tuple[tuple[int, ...], ...]:
+        return self.layout.shapes if self.random_level else super().decoded
+
+    def shown(self, vectors_BNC: Tensor, level: int) -> Tensor:
+        if not self.random_level or not level:
+            return super().shown(vectors_BNC, level)
+        return self._grid(vectors_BNC, level - 1)
+
+    def _draw(self) -> int:
+        """The level that a training batch is decoded from."""
+        # On the CPU, where a number is there as soon as it is drawn.
+        share, place = torch.rand(2, device="cpu").tolist()
+        levels = len(self.layout.shapes)
+        return int(place * levels) if share < self.random_level else levels - 1
+
+    def _grid(self, vectors_BNC: Tensor, level: int) -> Tensor:
+        """A level's vectors on its grid, (B, C, *grid)."""
+        values = vectors_BNC[:, self.layout.tokens(level)].transpose(1, 2)
+        grid: Tensor = values.unflatten(-1, self.layout.shapes[level])
+        return grid
 
     def _refined(self, whole: Tensor, level: int) -> Tensor:
         refined: Tensor = whole if self.refinement is None else self.refinement(whole, level)
@@ -219,6 +285,18 @@ def _refuse_other_than_codebooks(quantizer: object) -> None:
     if not isinstance(quantizer, Codebook):
         name = type(quantizer).__name__
         raise ValueError(f"quantizer.quantizer: expected a codebook such as VectorQuantizer, got {name}")
+
+
+def _refuse_what_is_not_used(codebook: Codebook) -> None:
+    options = inspect.signature(type(codebook)).parameters
+    given = cast("Mapping[str, object]", codebook.spec()["init_args"])
+    for key in [key for key in _NOT_ON_LEVELS if key in options]:
+        value = given[key]
+        if value not in (options[key].default, StraightThrough().spec()):
+            told = value["class_path"].rpartition(".")[2] if isinstance(value, dict) else value
+            raise ValueError(
+                f"quantizer.quantizer.{key}: has no effect inside PyramidQuantizer, got {told}; {_NOT_ON_LEVELS[key]}"
+            )
 
 
 def _by_level(figures: Sequence[Mapping[str, Tensor]]) -> Mapping[str, Tensor]:

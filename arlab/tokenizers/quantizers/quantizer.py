@@ -6,7 +6,7 @@ Letters: B batch, C vector width, S the latent's sides (h, w or one), N tokens, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +16,8 @@ from torchmetrics import Metric
 from arlab.configurable import Configurable
 from arlab.orderings.step import Layout
 from arlab.precision import in_float32, upcast
+from arlab.pyramids.pyramid import Pyramid
+from arlab.tokenizers.quantizers.batches import occurrences
 
 COUNTED = 2**22
 """Codes are counted one by one while levels · codes are at most this many; what is larger is bits, mostly unused."""
@@ -26,7 +28,8 @@ class Quantized:
     """What quantising a latent map gives.
 
     Attributes:
-        vectors: (B, C, *S) what the decoder gets; gradients pass through to the latents.
+        vectors: (B, C, *S) what the decoder gets; gradients pass through to the latents. In training S may be
+            any grid of the quantizer's ``decoded``.
         tokens: (B, N) int64 indices, or (B, N, C) vectors where tokens are continuous.
         loss: scalar added to the training loss.
         figures: scalars worth logging, by name: codes revived, entropies, nats.
@@ -50,6 +53,13 @@ class Quantizer(nn.Module, Configurable, ABC):
     """V; None for continuous tokens. Known once bound."""
     layout: Layout
     """Where the tokens of a latent lie; known once bound."""
+    pyramid: Pyramid | None = None
+    """What its levels are; None where there is one."""
+
+    @property
+    def token_scale(self) -> float:
+        """What latents are multiplied with to become continuous tokens."""
+        return 1.0
 
     @property
     def own_codebooks(self) -> bool:
@@ -85,6 +95,30 @@ class Quantizer(nn.Module, Configurable, ABC):
         """The vectors of the levels below ``level`` (None: of all) put back on one map (B, C, *S)."""
         z: Tensor = vectors_BNC.transpose(1, 2).unflatten(-1, self.layout.finest)
         return z
+
+    def canvases(self, vectors_BNC: Tensor, levels: Sequence[int]) -> list[Tensor]:
+        """For each of these levels those below it put back on one map (B, C, *S)."""
+        return [self.assemble(vectors_BNC, level) for level in levels]
+
+    def at(self, layout: Layout) -> Quantizer:
+        """A quantizer of the same weights whose tokens lie on another layout.
+
+        Raises:
+            ValueError: its levels are what they are.
+        """
+        raise ValueError(
+            f"tokenizer: its tokens lie on {self.layout.shapes}, not on {layout.shapes}; other levels take a "
+            "PyramidQuantizer with ScalePyramid and residual: false"
+        )
+
+    @property
+    def decoded(self) -> tuple[tuple[int, ...], ...]:
+        """The grids on which the decoder gets its vectors in training; known once bound."""
+        return (self.layout.finest,)
+
+    def shown(self, vectors_BNC: Tensor, level: int) -> Tensor:
+        """The levels below ``level`` as the decoder knows them best, on a grid of ``decoded``."""
+        return self.assemble(vectors_BNC, level)
 
 
 @dataclass(frozen=True)
@@ -194,10 +228,8 @@ class CodeCounts(Metric):
 
 def count_codes(tokens_BN: Tensor, layout: Layout, codebook_size: int) -> Tensor:
     """How often each code occurs on each level, (L, V) int64."""
-    level_N = layout.level_N.to(tokens_BN.device)
-    levels = len(layout.shapes)
-    flat = torch.bincount((tokens_BN + codebook_size * level_N).flatten(), minlength=levels * codebook_size)
-    return flat.view(levels, codebook_size)
+    levels = range(len(layout.shapes))
+    return torch.stack([occurrences(tokens_BN[:, layout.tokens(level)], codebook_size) for level in levels])
 
 
 def whole(counts_LV: Tensor, own_codebooks: bool) -> Tensor:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from arlab.ranges import require
 from arlab.tokenizers.quantizers.entropy import EntropyLoss
-from arlab.tokenizers.quantizers.nearest import Nearest
+from arlab.tokenizers.quantizers.nearest import Nearest, check_table
 from arlab.tokenizers.quantizers.passage import GradientPassage, StraightThrough
 from arlab.tokenizers.quantizers.quantizer import Codebook, Coded
-from arlab.tokenizers.quantizers.ranges import refuse_codebook_size, refuse_negative, refuse_not_positive
 from arlab.tokenizers.quantizers.similarity import Euclidean, Similarity
 
 
@@ -58,9 +58,8 @@ class SimVQ(Codebook):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        refuse_codebook_size(codebook_size)
-        refuse_not_positive("quantizer", codebook_weight=codebook_weight)
-        refuse_negative("quantizer", commitment_weight=commitment_weight)
+        check_table(codebook_size=codebook_size, commitment_weight=commitment_weight)
+        require("quantizer.codebook_weight", codebook_weight, above=0)
         self.codebook_size = codebook_size
         self.seed = seed
         self.similarity = Euclidean() if similarity is None else similarity

@@ -11,19 +11,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from arlab.ranges import require
 from arlab.tokenizers.processes import summed, world_size
 from arlab.tokenizers.quantizers.batches import hits, pick
+from arlab.tokenizers.quantizers.counting import CountingCodebook
 from arlab.tokenizers.quantizers.entropy import EntropyLoss
-from arlab.tokenizers.quantizers.nearest import Nearest
+from arlab.tokenizers.quantizers.nearest import Nearest, check_table
 from arlab.tokenizers.quantizers.passage import GradientPassage, StraightThrough
-from arlab.tokenizers.quantizers.quantizer import Codebook, Coded
-from arlab.tokenizers.quantizers.ranges import refuse_codebook_size, refuse_negative, refuse_share
+from arlab.tokenizers.quantizers.quantizer import Coded
 from arlab.tokenizers.quantizers.similarity import Euclidean, Similarity
 
 _FORGOTTEN = 1e-8
 
 
-class VectorQuantizer(Codebook):
+class VectorQuantizer(CountingCodebook):
     """Each latent becomes its nearest code; a code is the moving average of the latents it was nearest to.
 
     id = argmin_v |z - e_v|;  n_v ← d n_v + (1 - d) #v;  s_v ← d s_v + (1 - d) Σ_{id = v} z;  e_v = s_v / n_v;
@@ -54,7 +55,6 @@ class VectorQuantizer(Codebook):
     codebook: Tensor
     count: Tensor
     total: Tensor
-    step: Tensor
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class VectorQuantizer(Codebook):
         entropy: EntropyLoss | None = None,
     ) -> None:
         super().__init__()
-        refuse_codebook_size(codebook_size)
-        refuse_share(decay=decay, revive_below=revive_below)
-        refuse_negative("quantizer", commitment_weight=commitment_weight)
+        check_table(codebook_size=codebook_size, commitment_weight=commitment_weight)
+        require("quantizer.decay", decay, at_least=0, below=1)
+        require("quantizer.revive_below", revive_below, at_least=0, below=1)
         self.codebook_size = codebook_size
         self.decay = decay
         self.revive_below = revive_below
@@ -90,7 +90,7 @@ class VectorQuantizer(Codebook):
         self.register_buffer("codebook", codebook_VC)
         self.register_buffer("count", torch.ones(self.codebook_size))
         self.register_buffer("total", codebook_VC.clone())
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.step = 0
 
     def lookup(self, ids: Tensor) -> Tensor:
         return self.similarity.place(F.embedding(ids, self.codebook))
@@ -102,7 +102,7 @@ class VectorQuantizer(Codebook):
 
     @property
     def waits(self) -> bool:
-        return int(self.step) == 0
+        return self.step == 0
 
     @torch.no_grad()
     def start(self, z_TC: Tensor) -> None:
@@ -130,7 +130,7 @@ class VectorQuantizer(Codebook):
         """Replace dead codes by latents of the batch; returns how many."""
         average = self.count.mean()
         dead_V = self.count < self.revive_below * average
-        picked_VC = pick(z_TC, self.codebook_size, self.seed, int(self.step))
+        picked_VC = pick(z_TC, self.codebook_size, self.seed, self.step)
         self.total.copy_(torch.where(dead_V[:, None], picked_VC * average, self.total))
         self.count.copy_(torch.where(dead_V, average, self.count))
         return dead_V.sum().to(z_TC.dtype)
