@@ -14,6 +14,7 @@ from arlab.backbones.cache import Cache
 from arlab.backbones.norms import NoQKNorm, QKNorm
 from arlab.backbones.rotary import Rotation
 from arlab.configurable import Configurable
+from arlab.ranges import require
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,7 @@ class Attention(Configurable):
     def __init__(
         self, *, num_heads: int = 4, qk_norm: QKNorm | None = None, qkv_bias: bool = False, out_bias: bool = False
     ) -> None:
-        if num_heads < 1:
-            raise ValueError(f"backbone.attention.num_heads: must be at least 1, got {num_heads}")
+        require("backbone.attention.num_heads", num_heads, at_least=1)
         self.num_heads = num_heads
         self.qk_norm = NoQKNorm() if qk_norm is None else qk_norm
         self.qkv_bias = qkv_bias

@@ -49,6 +49,7 @@ class Backbone(nn.Module, Configurable, ABC):
         rows: Slots,
         mask: Mask,
         modulated: Modulated,
+        layout: Layout,
         cache: Cache | None = None,
     ) -> tuple[Tensor, ...]:
         """One pass over the slots fed.
@@ -58,8 +59,12 @@ class Backbone(nn.Module, Configurable, ABC):
             rows: their columns.
             mask: who sees whom among the rows kept in the cache and fed.
             modulated: the condition.
+            layout: where the tokens lie, if the weights allow another than they were made for.
             cache: written, not committed: the caller decides what stays.
 
         Returns:
             One (B, S, D) tensor per way, normalised and ready for a head.
+
+        Raises:
+            ValueError: its places know one layout only, and this is another.
         """

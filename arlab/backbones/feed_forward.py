@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from enum import Enum
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arlab.configurable import Configurable
+from arlab.ranges import require
 
 
 class Activation(Enum):
@@ -47,7 +47,7 @@ class MLP(FeedForward):
     """
 
     def __init__(self, *, ratio: float = 4.0, activation: Activation = Activation.GELU_TANH, bias: bool = True) -> None:
-        _refuse_ratio(ratio)
+        require("backbone.feed_forward.ratio", ratio, above=0)
         self.ratio = ratio
         self.activation = activation
         self.bias = bias
@@ -77,9 +77,8 @@ class GatedMLP(FeedForward):
         activation: Activation = Activation.SILU,
         bias: bool = False,
     ) -> None:
-        _refuse_ratio(ratio)
-        if multiple_of < 1:
-            raise ValueError(f"backbone.feed_forward.multiple_of: must be at least 1, got {multiple_of}")
+        require("backbone.feed_forward.ratio", ratio, above=0)
+        require("backbone.feed_forward.multiple_of", multiple_of, at_least=1)
         self.ratio = ratio
         self.multiple_of = multiple_of
         self.activation = activation
@@ -90,11 +89,6 @@ class GatedMLP(FeedForward):
         hidden = max(1, int(width * self.ratio + 1e-6))
         hidden = -(-hidden // self.multiple_of) * self.multiple_of
         return _GatedMLP(width, hidden, self.activation, self.bias, dropout)
-
-
-def _refuse_ratio(ratio: float) -> None:
-    if not 0 < ratio < math.inf:
-        raise ValueError(f"backbone.feed_forward.ratio: must be positive, got {ratio}")
 
 
 class _MLP(nn.Module):

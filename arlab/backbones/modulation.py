@@ -59,6 +59,9 @@ class ModulationModule(nn.Module, ABC):
     def reset_parameters(self) -> None:
         """Called after the backbone's own initialisation."""
 
+    def rescale(self, *, gates: float, others: float, final: float) -> None:
+        """Multiply the weights that make gates, those of scales and shifts, and those in front of the head."""
+
 
 class NoModulation(Modulation):
     """The condition comes by the prefix alone."""
@@ -118,6 +121,12 @@ def _pair(six: Tensor) -> tuple[Shift, Shift]:
     return Shift(scale1, shift1, gate1), Shift(scale2, shift2, gate2)
 
 
+def _rescale_six(six: Tensor, gates: float, others: float) -> None:
+    gate1, gate2, *rest = six.chunk(6, dim=-1)
+    for part, factor in ((gate1, gates), (gate2, gates), *((part, others) for part in rest)):
+        part.mul_(factor)
+
+
 class _PerBlock(ModulationModule):
     def __init__(self, width: int, num_blocks: int, zero_init: bool) -> None:
         super().__init__()
@@ -136,6 +145,13 @@ class _PerBlock(ModulationModule):
         for linear in [*self.blocks, self.final] if self.zero_init else []:
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
+
+    @torch.no_grad()
+    def rescale(self, *, gates: float, others: float, final: float) -> None:
+        for block in self.blocks:
+            assert isinstance(block, nn.Linear)
+            _rescale_six(block.weight.T, gates, others)
+        self.final.weight.mul_(final)
 
 
 class _Shared(ModulationModule):
@@ -160,3 +176,9 @@ class _Shared(ModulationModule):
         for linear in (self.map, self.final) if self.zero_init else ():
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
+
+    @torch.no_grad()
+    def rescale(self, *, gates: float, others: float, final: float) -> None:
+        # The shared map keeps its size: what tells blocks apart is the offset (VAR).
+        _rescale_six(self.offset_LD, gates, others)
+        self.final.weight.mul_(final)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from arlab.configurable import Configurable
 from arlab.precision import in_float32
+from arlab.ranges import require
 
 
 class Norm(Configurable, ABC):
@@ -35,7 +36,7 @@ class RMSNorm(Norm):
     """
 
     def __init__(self, *, eps: float = 1e-5, affine: bool = True) -> None:
-        _refuse_eps(eps)
+        require("norm.eps", eps, at_least=0)
         self.eps = eps
         self.affine = affine
 
@@ -54,17 +55,12 @@ class LayerNorm(Norm):
     """
 
     def __init__(self, *, eps: float = 1e-6, affine: bool = True) -> None:
-        _refuse_eps(eps)
+        require("norm.eps", eps, at_least=0)
         self.eps = eps
         self.affine = affine
 
     def build(self, width: int) -> nn.Module:
         return _Layer(width, eps=self.eps, elementwise_affine=self.affine)
-
-
-def _refuse_eps(eps: float) -> None:
-    if not 0 <= eps < math.inf:
-        raise ValueError(f"norm.eps: must be at least 0, got {eps}")
 
 
 class QKNorm(Configurable, ABC):
@@ -91,8 +87,7 @@ class NoQKNorm(QKNorm):
     """
 
     def __init__(self, *, factor: float = 1.0) -> None:
-        if not 0 < factor < math.inf:
-            raise ValueError(f"qk_norm.factor: must be positive, got {factor}")
+        require("qk_norm.factor", factor, above=0)
         self.factor = factor
 
     def build(self, num_heads: int, head_width: int) -> QKNormModule:
@@ -110,10 +105,8 @@ class L2QKNorm(QKNorm):
     """
 
     def __init__(self, *, init_scale: float = 4.0, max_scale: float = 100.0) -> None:
-        if not 0 < init_scale < math.inf:
-            raise ValueError(f"qk_norm.init_scale: must be positive, got {init_scale}")
-        if not 0 < max_scale < math.inf:
-            raise ValueError(f"qk_norm.max_scale: must be positive, got {max_scale}")
+        require("qk_norm.init_scale", init_scale, above=0)
+        require("qk_norm.max_scale", max_scale, above=0)
         self.init_scale = init_scale
         self.max_scale = max_scale
 

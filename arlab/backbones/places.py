@@ -39,7 +39,7 @@ class LearnedPlaces(Places):
         pass
 
     def build(self, width: int, layout: Layout, num_condition: int) -> PlacesModule:
-        return _Learned(width, layout.num_tokens, num_condition)
+        return _Learned(width, layout, num_condition)
 
 
 class LevelPlaces(Places):
@@ -56,12 +56,18 @@ class LevelPlaces(Places):
 
 
 class _Learned(PlacesModule):
-    def __init__(self, width: int, num_tokens: int, num_condition: int) -> None:
+    def __init__(self, width: int, layout: Layout, num_condition: int) -> None:
         super().__init__()
-        self.num_tokens = num_tokens
-        self.table = nn.Parameter(torch.zeros(num_tokens + num_condition, width))
+        self.layout = layout
+        self.num_tokens = layout.num_tokens
+        self.table = nn.Parameter(torch.zeros(self.num_tokens + num_condition, width))
 
     def forward(self, rows: Slots, layout: Layout) -> Tensor:
+        if layout != self.layout:
+            raise ValueError(
+                f"backbone.places: LearnedPlaces knows the places of {self.layout.shapes} only, got {layout.shapes}; "
+                "choose ResizedPlaces"
+            )
         condition = torch.where(rows.kind == Kind.COND, self.num_tokens + rows.source, -1)
         index = torch.where(rows.at >= 0, rows.at, condition)
         return self.table[index.clamp(min=0)] * (index >= 0)[..., None]
@@ -73,5 +79,7 @@ class _Level(PlacesModule):
         self.table = nn.Parameter(torch.zeros(num_levels, width))
 
     def forward(self, rows: Slots, layout: Layout) -> Tensor:
+        if len(layout.shapes) > len(self.table):
+            raise ValueError(f"backbone.places: LevelPlaces knows {len(self.table)} levels, got {len(layout.shapes)}")
         level = layout.level_N.to(rows.at.device)[rows.at.clamp(min=0)]
         return self.table[level] * (rows.at >= 0)[..., None]

@@ -5,7 +5,6 @@ Letters: B batch, H heads, S slots, A axes, E width of a head (E / 2 pairs of ad
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from arlab.configurable import Configurable
 from arlab.orderings.step import Kind, Layout, Slots
+from arlab.ranges import require
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,7 @@ class AxialRotary(Rotary):
     """
 
     def __init__(self, *, base: float = 10000.0, nowhere: Nowhere | None = None) -> None:
-        if not 0 < base < math.inf:
-            raise ValueError(f"backbone.rotary.base: must be positive, got {base}")
+        require("backbone.rotary.base", base, above=0)
         self.base = base
         self.nowhere = ZeroRotation() if nowhere is None else nowhere
 

@@ -5,8 +5,6 @@ Letters: B batch, S slots fed, D width.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +17,7 @@ from arlab.backbones.norms import Norm, RMSNorm
 from arlab.backbones.places import Places
 from arlab.backbones.rotary import AxialRotary, Rotary
 from arlab.orderings.step import Layout, Slots
+from arlab.ranges import require
 
 _MOST_LAYERS = 1000
 
@@ -63,17 +62,13 @@ class Transformer(Backbone):
         init_std: float = 0.02,
     ) -> None:
         super().__init__()
-        for name, value in (("width", width), ("num_layers", num_layers), ("way_layers", way_layers)):
-            if value < 1:
-                raise ValueError(f"backbone.{name}: must be at least 1, got {value}")
-            # Layers are made one by one: memory would run out only after minutes.
-            if name != "width" and value > _MOST_LAYERS:
-                raise ValueError(f"backbone.{name}: must be at most {_MOST_LAYERS}, got {value}")
-        if not 0 <= init_std < math.inf:
-            raise ValueError(f"backbone.init_std: must be at least 0, got {init_std}")
-        for name, rate in (("dropout", dropout), ("drop_path", drop_path)):
-            if not 0 <= rate < 1:
-                raise ValueError(f"backbone.{name}: must be in [0, 1), got {rate}")
+        require("backbone.width", width, at_least=1)
+        # Layers are made one by one: memory would run out only after minutes.
+        require("backbone.num_layers", num_layers, at_least=1, at_most=_MOST_LAYERS)
+        require("backbone.way_layers", way_layers, at_least=1, at_most=_MOST_LAYERS)
+        require("backbone.init_std", init_std, at_least=0)
+        require("backbone.dropout", dropout, at_least=0, below=1)
+        require("backbone.drop_path", drop_path, at_least=0, below=1)
         self.width = width
         self.num_layers = num_layers
         self.attention = Attention() if attention is None else attention
@@ -88,11 +83,10 @@ class Transformer(Backbone):
         self.init_std = init_std
 
     def bind(self, layout: Layout, num_condition: int, ways: int) -> None:
-        self.layout = layout
         self.num_condition = num_condition
         self.out_after = [self.num_layers + way * self.way_layers for way in range(ways)]
         depth = self.out_after[-1]
-        rates = torch.linspace(0, self.drop_path, depth).tolist()
+        rates = torch.linspace(0, self.drop_path, depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(_Block(self, layer, rate) for layer, rate in enumerate(rates))
         self.norms = nn.ModuleList(self.norm.build(self.width) for _ in range(ways))
         self.conditioning = self.modulation.build(self.width, depth)
@@ -123,13 +117,14 @@ class Transformer(Backbone):
         rows: Slots,
         mask: Mask,
         modulated: Modulated,
+        layout: Layout,
         cache: Cache | None = None,
     ) -> tuple[Tensor, ...]:
         for places in self.places:
-            h_BSD = h_BSD + places(rows, self.layout)
+            h_BSD = h_BSD + places(rows, layout)
         h_BSD = self.dropout(h_BSD)
         head_width = self.attention.head_width(self.width)
-        rotation = self.rotary.rotation(rows, self.layout, head_width, self.num_condition)
+        rotation = self.rotary.rotation(rows, layout, head_width, self.num_condition)
         context = Context(mask, rotation, cache)
         ways = []
         for depth, block in enumerate(self.blocks, start=1):

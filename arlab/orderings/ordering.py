@@ -6,10 +6,10 @@ Letters: B batch, N tokens, S slots, M tokens predicted, Q query rows, K key row
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,12 @@ from torch import Tensor
 from arlab.configurable import Configurable
 from arlab.orderings.step import Kind, Layout, Slots, Step
 from arlab.rng import Rng
+
+if TYPE_CHECKING:
+    from arlab.pyramids.pyramid import Pyramid
+
+T = TypeVar("T")
+_MOST_KEPT = 64
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,14 @@ class Visibility(Enum):
     RULE = "only the rule tells"
 
 
-class Canvas(Protocol):
-    """What a tokenizer of several levels offers: the levels below ``level`` put back on one map."""
+class Maps(Protocol):
+    """What a tokenizer offers to computed slots."""
 
-    def __call__(self, tokens: Tensor, level: int) -> Tensor:
-        """Tokens (B, N) to a map (B, C, *finest)."""
+    def canvases(self, tokens: Tensor, levels: Sequence[int]) -> list[Tensor]:
+        """For each of these levels those below it put back on one map, (B, C, *finest)."""
+
+    def vectors(self, tokens: Tensor) -> Tensor:
+        """The vector of each token, (B, N, C)."""
 
 
 class Ordering(Configurable, ABC):
@@ -71,12 +80,12 @@ class Ordering(Configurable, ABC):
     """Whether the steps depend on the layout alone (then they are made once and kept)."""
     carries: frozenset[Kind] = frozenset({Kind.COND, Kind.TOKEN})
     """Every kind of slot that ``steps`` or ``training`` may feed."""
-    ways: int = 1
-    """How many outputs of the backbone it reads (directions)."""
+    draws_layouts: bool = False
+    """Whether ``draw_layout`` draws; then images are tokenised anew in every step."""
+    modulated: bool = False
+    """Whether later steps see no condition slots, so that only modulation can tell them the condition."""
     exact: bool = True
     """Whether the teacher-forced pass factorises p(tokens), so that its log-probabilities sum to a likelihood."""
-    directions: tuple[tuple[int, ...], ...] | None = None
-    """For each way, target place minus place of the slot read; None where that is not constant."""
 
     @abstractmethod
     def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Generator[Step, Drawn | None, None]:
@@ -85,6 +94,37 @@ class Ordering(Configurable, ABC):
     def training(self, layout: Layout, prefix: Prefix, rng: Rng) -> Step:
         """The teacher-forced pass."""
         return Step.cat(list(self.steps(layout, prefix, rng)))
+
+    def num_ways(self, layout: Layout) -> int:
+        """How many outputs of the backbone it reads (directions)."""
+        return 1
+
+    def directions(self, layout: Layout) -> tuple[tuple[int, ...], ...] | None:
+        """For each way, target cell minus cell of the slot read; None where that is not constant."""
+        return None
+
+    def refuse(self, layout: Layout, pyramid: Pyramid | None) -> None:
+        """Refuse a tokenizer whose tokens it cannot order.
+
+        Args:
+            layout: where its tokens lie.
+            pyramid: what its levels are; None where there is one.
+
+        Raises:
+            ValueError: it cannot, and which tokenizers it can.
+        """
+
+    def choose_layout(self, layout: Layout) -> Layout:
+        """The layout it orders, given the tokenizer's; another only where it asks for one."""
+        return layout
+
+    def draw_layout(self, layout: Layout, rng: Rng) -> Layout:
+        """The layout of a training step, the same for the whole batch; see ``draws_layouts``."""
+        return layout
+
+    def layout_of(self, grid: tuple[int, ...]) -> Layout:
+        """A layout it can order whose finest level is this grid, to check and to draw it on."""
+        return Layout((grid,))
 
     def num_learned(self, layout: Layout, prefix: Prefix) -> int:
         """How many learned vectors its slots refer to."""
@@ -98,14 +138,14 @@ class Ordering(Configurable, ABC):
         """[Q, K] bool: which key rows a query row may attend to; a rule over slot columns."""
         return by_step(query, key)
 
-    def compute(self, tokens: Tensor, source: Tensor, layout: Layout, canvas: Canvas) -> Tensor:
+    def compute(self, tokens: Tensor, source: Tensor, layout: Layout, maps: Maps) -> Tensor:
         """What COMPUTED slots carry, (B, S, C): a pure function of the tokens known before their step.
 
         Args:
             tokens: (B, N) or (B, N, C); those not known yet hold anything.
             source: [S] as the ordering wrote it.
             layout: where the tokens lie.
-            canvas: the tokenizer's.
+            maps: the tokenizer's.
         """
         raise TypeError(f"{type(self).__name__} feeds no computed slots")
 
@@ -114,10 +154,10 @@ class Ordering(Configurable, ABC):
     ) -> Generator[Step, Drawn | None, None]:
         """``steps`` on a device, made once per layout where they are static."""
         if self.static and prefix.valid is None:
-            kept = self.__dict__.setdefault("_plans", {})
+            kept: dict[object, tuple[Step, ...]] = self.__dict__.setdefault("_plans", {})
             if (layout, prefix.length, device) not in kept:
                 steps = tuple(step.to(device) for step in self.steps(layout, prefix, rng))
-                kept[layout, prefix.length, device] = steps
+                _keep(kept, (layout, prefix.length, device), steps)
             for step in kept[layout, prefix.length, device]:
                 yield step
             return
@@ -133,12 +173,17 @@ class Ordering(Configurable, ABC):
         """``training`` on a device, made once per layout where it is static."""
         if not self.static or prefix.valid is not None:
             return self.training(layout, prefix, rng).to(device)
-        kept = self.__dict__.setdefault("_teachers", {})
+        kept: dict[object, Step] = self.__dict__.setdefault("_teachers", {})
         if (layout, prefix.length, device) not in kept:
-            kept[layout, prefix.length, device] = self.training(layout, prefix, rng).to(device)
-        step = kept[layout, prefix.length, device]
-        assert isinstance(step, Step)
-        return step
+            _keep(kept, (layout, prefix.length, device), self.training(layout, prefix, rng).to(device))
+        return kept[layout, prefix.length, device]
+
+
+def _keep(kept: dict[object, T], key: object, value: T) -> None:
+    """Remember a plan, and forget the oldest where layouts are drawn without end."""
+    while len(kept) >= _MOST_KEPT:
+        del kept[next(iter(kept))]
+    kept[key] = value
 
 
 def by_step(query: Slots, key: Slots) -> Tensor:

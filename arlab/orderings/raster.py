@@ -22,4 +22,4 @@ class Raster(Traversal):
         super().__init__()
 
     def groups(self, grid: tuple[int, ...]) -> list[Tensor]:
-        return [torch.tensor([index]) for index in range(math.prod(grid))]
+        return list(torch.arange(math.prod(grid)).split(1))

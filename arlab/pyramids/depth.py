@@ -7,6 +7,7 @@ from torch import Tensor
 from arlab.orderings.step import Layout
 from arlab.pyramids.grids import MOST_LEVELS
 from arlab.pyramids.pyramid import Pyramid
+from arlab.ranges import require
 
 
 class DepthPyramid(Pyramid):
@@ -24,8 +25,7 @@ class DepthPyramid(Pyramid):
     """
 
     def __init__(self, *, depth: int = 4) -> None:
-        if not 1 <= depth <= MOST_LEVELS:
-            raise ValueError(f"pyramid.depth: must be in 1 .. {MOST_LEVELS}, got {depth}")
+        require("pyramid.depth", depth, at_least=1, at_most=MOST_LEVELS)
         self.depth = depth
 
     def layout(self, shape: tuple[int, ...]) -> Layout:

@@ -51,6 +51,20 @@ def layout_of(sides: Sides | None, shape: tuple[int, ...], key: str) -> Layout:
     return Layout(grids)
 
 
+def scales(sides: Sides, finest: tuple[int, ...], key: str) -> Layout:
+    """Grids of these sizes, in the proportions of a finest grid, which need not be the last of them.
+
+    Raises:
+        ValueError: a size is below 1, or has other axes.
+    """
+    check_sides(sides, key)
+    grids = tuple(_proportional(level, finest) if isinstance(level, int) else tuple(level) for level in sides)
+    for grid in grids:
+        if len(grid) != len(finest):
+            raise ValueError(f"{key}: {list(grid)} is no grid of {len(finest)} axes like {list(finest)}")
+    return Layout(grids)
+
+
 def _proportional(cells: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     longest = max(shape)
     return tuple(max(1, (2 * cells * side + longest) // (2 * longest)) for side in shape)

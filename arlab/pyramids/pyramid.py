@@ -52,6 +52,15 @@ class Pyramid(Configurable, ABC):
             ValueError: the levels do not fit the shape.
         """
 
+    def at(self, layout: Layout) -> Pyramid:
+        """A pyramid of the same kind with these levels, whatever the latent's shape.
+
+        Raises:
+            ValueError: its levels are what they are.
+        """
+        name = type(self).__name__
+        raise ValueError(f"pyramid: the levels of a {name} cannot be exchanged for {layout.shapes}")
+
     @abstractmethod
     def down(self, rest: Tensor, level: int) -> Tensor:
         """A map of the latent's shape on the grid of a level."""

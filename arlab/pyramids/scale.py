@@ -5,6 +5,8 @@ Letters: B batch, C channels of a latent.
 
 from __future__ import annotations
 
+import copy
+
 from torch import Tensor
 
 from arlab.orderings.step import Layout
@@ -48,9 +50,21 @@ class ScalePyramid(Pyramid):
         self.patch_nums = patch_nums
         self.residual = residual
         self.interpolation = Bicubic() if interpolation is None else interpolation
+        self._given: Layout | None = None
 
     def layout(self, shape: tuple[int, ...]) -> Layout:
-        return layout_of(self.patch_nums, shape, _KEY)
+        # Given scales need not end with the latent's own grid.
+        return layout_of(self.patch_nums, shape, _KEY) if self._given is None else self._given
+
+    def at(self, layout: Layout) -> Pyramid:
+        if self.residual:
+            raise ValueError(
+                f"pyramid: the scales {self.patch_nums} of a residual ScalePyramid are those it was trained on and "
+                f"cannot be exchanged for {[list(shape) for shape in layout.shapes]}; residual: false allows it"
+            )
+        twin = copy.copy(self)
+        twin._given = layout
+        return twin
 
     def down(self, rest: Tensor, level: int) -> Tensor:
         return area(rest, self.layout(tuple(rest.shape[2:])).shapes[level])

@@ -215,9 +215,12 @@ def bound(transformer: Transformer, ways: int = 1) -> Transformer:
     return transformer
 
 
+LAYOUT = Layout(((2, 3),))
+
+
 def run(transformer: Transformer, h: Tensor, condition: Tensor | None = None) -> tuple[Tensor, ...]:
     rows = every_token(Layout(((2, 3),)), num_condition=1)
-    return transformer(h, rows, Mask(causal=True), transformer.modulate(condition))
+    return transformer(h, rows, Mask(causal=True), transformer.modulate(condition), LAYOUT)
 
 
 @pytest.mark.parametrize("modulation", [AdaLN, SharedAdaLN])

@@ -10,13 +10,14 @@ from torch.nn import functional as F
 
 from arlab.heads.discrete import DiscreteHead, draw_from_logits
 from arlab.heads.head import Hidden, Predicted, Sampling
+from arlab.orderings.next_neighbor import NextNeighbor
 from arlab.orderings.ordering import Ordering, Prefix, condition_slots
 from arlab.orderings.raster import Raster
 from arlab.orderings.step import Layout, Progress, Read, Step
 from arlab.rng import BatchRng, Noise
 from arlab.tokens import TokenSpace
 from tests.conformance.test_laws import Rows
-from tests.paradigms.orderings import InstructedRandom, NearToFar
+from tests.paradigms.orderings import InstructedRandom
 from tests.parity.randar import RecordedOrder
 from tests.tiny import tiny_generator
 
@@ -197,7 +198,7 @@ class OneOrder(RecordedOrder):
         super().__init__(order_BN=torch.tensor([2, 0, 3, 1]).expand(81, -1), counts=(1, 1, 1, 1))
 
 
-@pytest.mark.parametrize("ordering", [Raster(), Rows(), NearToFar(), OneOrder()], ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize("ordering", [Raster(), Rows(), NextNeighbor(), OneOrder()], ids=lambda o: type(o).__name__)
 def test_probabilities_of_all_images_sum_to_one(ordering: Ordering) -> None:
     generator = tiny_generator(ordering, grid=(2, 2)).double()
     images = torch.tensor(list(itertools.product(range(3), repeat=4)))

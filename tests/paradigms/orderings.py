@@ -1,4 +1,4 @@
-"""VAR, NAR, MAR, RandAR and xAR, reduced to slots and reads."""
+"""MAR, RandAR and xAR, reduced to slots and reads."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from collections.abc import Generator
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from arlab.generators.feeding import gather
 from arlab.orderings.ordering import (
-    Canvas,
     Drawn,
     Ordering,
     Prefix,
     Visibility,
-    by_step,
     causal,
     condition_slots,
     slots,
@@ -27,75 +23,18 @@ from arlab.rng import Rng
 Steps = Generator[Step, Drawn | None, None]
 
 
-class ScaleByScale(Ordering):
-    """VAR (arXiv 2404.02905): a slot carries the canvas of the coarser scales and predicts its own token."""
-
-    carries = frozenset({Kind.COND, Kind.COMPUTED})
-    directions = ((0, 0),)
-
-    def __init__(self) -> None:
-        pass
-
-    def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Steps:
-        for level, size in enumerate(layout.sizes):
-            token = torch.arange(layout.num_tokens)[layout.tokens(level)]
-            fed, ahead = slots(Kind.COMPUTED, token, token, level), 0
-            if level == 0:
-                # The last condition slot stands on every place of the first scale, the others nowhere.
-                ahead = prefix.length - 1
-                source = torch.full_like(token, ahead)
-                first = slots(Kind.COND, source, token, 0, first=ahead)
-                fed = Slots.cat([condition_slots(prefix, ahead), first]) if ahead else first
-            progress = Progress(level, len(layout.sizes), int(token[0]), int(token[0]) + size, layout.num_tokens)
-            yield Step(fed, Read.own(token, torch.arange(ahead, ahead + size)), progress)
-
-    def compute(self, tokens: Tensor, source: Tensor, layout: Layout, canvas: Canvas) -> Tensor:
-        parts = []
-        for level in sorted(set(layout.level_N[source].tolist())):
-            area = F.adaptive_avg_pool2d(canvas(tokens, level), layout.shapes[level]).flatten(2).transpose(1, 2)
-            parts.append(area[:, source[layout.level_N[source] == level] - layout.first[level]])
-        return torch.cat(parts, dim=1)
-
-
-class NearToFar(Ordering):
-    """NAR (arXiv 2503.10696): a token predicts its right neighbour by way 0 and the one below by way 1."""
-
-    ways = 2
-    directions = ((0, 1), (1, 0))
-
-    def __init__(self) -> None:
-        pass
-
-    def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Steps:
-        (height, width) = layout.shapes[0]
-        diagonal_N = layout.cell_NA.sum(-1)
-        fed, known = condition_slots(prefix), 0
-        for number in range(height + width - 1):
-            token = (diagonal_N == number).nonzero()[:, 0]
-            before = (diagonal_N == number - 1).nonzero()[:, 0].tolist()
-            rows = []
-            for index in token.tolist():
-                row, column = divmod(index, width)
-                right = [(before.index(index - 1), 0)] if column else []
-                below = [(before.index(index - width), 1)] if row else []
-                rows.append(right + below or [(prefix.length - 1, 0), (prefix.length - 1, 1)])
-            pairs = torch.tensor([row * 2 if len(row) == 1 else row for row in rows])
-            weight = torch.tensor([[1.0, 0.0] if len(row) == 1 else [0.5, 0.5] for row in rows])
-            progress = Progress(number, height + width - 1, known, known + len(token), layout.num_tokens)
-            yield Step(fed, Read(token, pairs[..., 0], pairs[..., 1], weight), progress)
-            fed, known = slots(Kind.TOKEN, token, token, number + 1), known + len(token)
-
-
 class MaskedSets(Ordering):
     """MAR (arXiv 2406.11838): everything is fed every step, mask vectors predict a drawn set, nothing is kept."""
 
     carries = frozenset({Kind.COND, Kind.TOKEN, Kind.LEARNED})
     static = False
     exact = False
-    directions = ((0, 0),)
 
     def __init__(self, *, num_steps: int = 3) -> None:
         self.num_steps = num_steps
+
+    def directions(self, layout: Layout) -> tuple[tuple[int, ...], ...]:
+        return ((0, 0),)
 
     def num_learned(self, layout: Layout, prefix: Prefix) -> int:
         return 1
@@ -136,11 +75,13 @@ class InstructedRandom(Ordering):
 
     carries = frozenset({Kind.COND, Kind.TOKEN, Kind.LEARNED})
     static = False
-    directions = ((0, 0),)
 
     def __init__(self, *, tokens_per_step: int = 1, counts: tuple[int, ...] = ()) -> None:
         self.tokens_per_step = tokens_per_step
         self.counts = counts
+
+    def directions(self, layout: Layout) -> tuple[tuple[int, ...], ...]:
+        return ((0, 0),)
 
     def num_learned(self, layout: Layout, prefix: Prefix) -> int:
         return 1
@@ -188,10 +129,12 @@ class CellByCell(Ordering):
     """
 
     carries = frozenset({Kind.COND, Kind.TOKEN, Kind.NOISY})
-    directions = ((0, 0),)
 
     def __init__(self, *, cell: tuple[int, int] = (2, 2)) -> None:
         self.cell = cell
+
+    def directions(self, layout: Layout) -> tuple[tuple[int, ...], ...]:
+        return ((0, 0),)
 
     def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Steps:
         cells, known = self._cells(layout), 0
@@ -218,6 +161,3 @@ class CellByCell(Ordering):
         place = layout.cell_NA // torch.tensor(self.cell)
         number = place[:, 0] * (int(place[:, 1].max()) + 1) + place[:, 1]
         return [(number == cell).nonzero()[:, 0] for cell in range(int(number.max()) + 1)]
-
-
-__all__ = ["CellByCell", "InstructedRandom", "MaskedSets", "NearToFar", "ScaleByScale", "by_step", "gather"]

@@ -1,0 +1,61 @@
+"""Next-scale prediction: an image from coarse to fine, one scale a step."""
+
+from __future__ import annotations
+
+from arlab.orderings.level_inputs import Accumulated, LevelInput
+from arlab.orderings.levels import Levels
+from arlab.orderings.scale_schedules import ScaleSchedule
+from arlab.orderings.step import Layout
+from arlab.pyramids.grids import check_sides, layout_of
+from arlab.pyramids.scale import ScalePyramid
+from arlab.rng import Rng
+
+_KEY = "ordering.patch_nums"
+
+
+class NextScale(Levels):
+    """Predict all tokens of the next scale at once: p(x) = Π_s p(x_s | x_<s, class), as many steps as scales.
+
+    A slot stands on the place of the token it predicts and carries the map of the coarser scales there.
+
+        NextScale()                                                            # VAR, on a residual ScalePyramid
+        NextScale(level_input=Previous(), schedule=RandomScales())             # FlexVAR, on one that is not residual
+        NextScale(markov=True)                                                 # HMAR's attention within the scale
+
+    On a pyramid that is not residual a scale does not depend on those before it, so others than the tokenizer's may be
+    predicted: by ``patch_nums``, drawn anew in every step by ``schedule``, or chosen when sampling.
+
+    Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction (VAR), arXiv 2404.02905
+    FlexVAR: Flexible Visual Autoregressive Modeling without Residual Prediction, arXiv 2502.20313
+    HMAR: Efficient Hierarchical Masked Auto-Regressive Image Generation, arXiv 2506.04421
+
+    Args:
+        patch_nums: the scales, as a ScalePyramid's; the tokenizer's where not given. A residual tokenizer has its own,
+            and others are refused.
+        level_input: what a slot carries: all coarser scales (VAR) or the one before (FlexVAR).
+        markov: whether a scale attends to itself only (HMAR); the coarser ones are in its input. Nothing is cached
+            then, and the class must modulate the backbone.
+        schedule: scales drawn anew in every training step.
+    """
+
+    follows = ScalePyramid
+
+    def __init__(
+        self,
+        *,
+        patch_nums: list[int | list[int]] | None = None,
+        level_input: LevelInput | None = None,
+        markov: bool = False,
+        schedule: ScaleSchedule | None = None,
+    ) -> None:
+        check_sides(patch_nums, _KEY)
+        super().__init__(level_input=Accumulated() if level_input is None else level_input, markov=markov)
+        self.patch_nums = patch_nums
+        self.schedule = schedule
+        self.draws_layouts = schedule is not None
+
+    def choose_layout(self, layout: Layout) -> Layout:
+        return layout if self.patch_nums is None else layout_of(self.patch_nums, layout.finest, _KEY)
+
+    def draw_layout(self, layout: Layout, rng: Rng) -> Layout:
+        return layout if self.schedule is None else self.schedule.draw(layout, rng)
