@@ -19,8 +19,11 @@ from arlab.data.facts import DataFacts
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, Guidance
 from arlab.generators.sampler import Partial, Sampler
+from arlab.generators.schedules import Schedule
 from arlab.images import Picture, image_grid, save_png
 from arlab.module import Module
+from arlab.pyramids.grids import scales
+from arlab.ranges import require
 from arlab.rng import mix_seed
 from arlab.runs.resolve import load_model
 from arlab.tokenizers.tokenizer import Tokenizer
@@ -110,9 +113,10 @@ class Trained:
         guidance_scale: float = 1.0,
         guidance: Guidance | None = None,
         seed: int = 0,
-        temperature: float = 1.0,
-        top_k: int = 0,
+        temperature: float | Schedule = 1.0,
+        top_k: int | Schedule = 0,
         top_p: float = 1.0,
+        patch_nums: Sequence[int | Sequence[int]] | None = None,
         batch_size: int = 64,
         device: str | None = None,
         on_step: Callable[[Partial], None] | None = None,
@@ -128,9 +132,11 @@ class Trained:
             guidance_scale: how strongly the class is exaggerated at every step; 1 = not.
             guidance: a schedule in place of ``guidance_scale``.
             seed: of all randomness.
-            temperature: divides logits, scales noise; 0 takes the most likely token.
-            top_k: draw among this many most likely tokens; 0 = all.
+            temperature: divides logits, scales noise; 0 takes the most likely token; a number or a schedule.
+            top_k: draw among this many most likely tokens; 0 = all; a number or a schedule.
             top_p: of those, the fewest whose probabilities sum to at least this; 1 = all.
+            patch_nums: other levels than the model was trained on, coarse to fine: cells along the longest side, or
+                along each; for models that know how (FlexVAR).
             batch_size: images at a time.
             device: "cpu", "cuda", "cuda:1", ...; by default the accelerator where there is one.
             on_step: called after each step of each batch with what is known so far.
@@ -140,9 +146,8 @@ class Trained:
         """
         if not isinstance(self.model, Generator):
             raise ValueError(f"is a {type(self.model).__name__}, expected a Generator: a tokenizer cannot be sampled")
-        for key, value in (("num_images", num_images), ("batch_size", batch_size)):
-            if not 1 <= value <= _MOST_IMAGES:
-                raise ValueError(f"{key}: must be at least 1 and at most {_MOST_IMAGES}, got {value}")
+        require("num_images", num_images, at_least=1, at_most=_MOST_IMAGES)
+        require("batch_size", batch_size, at_least=1, at_most=_MOST_IMAGES)
         if guidance is not None and guidance_scale != 1.0:
             raise ValueError("guidance_scale: given beside guidance; give one of the two")
         chosen = labels_of(classes, self.facts)
@@ -153,12 +158,14 @@ class Trained:
             top_k=top_k,
             top_p=top_p,
         )
+        layout = self.model.layout if patch_nums is None else scales(patch_nums, self.model.layout.finest, "patch_nums")
+        self.model.tokenizer.at(layout)
         self.model.to(find_device(device))
         seeds = [mix_seed(seed, i) for i in range(num_images)]
         images, tokens = [], []
         for first in range(0, num_images, batch_size):
             part = slice(first, first + batch_size)
-            drawn = sampler.sample(self.model, label_B[part], seeds=seeds[part], on_step=on_step)
+            drawn = sampler.sample(self.model, label_B[part], seeds=seeds[part], layout=layout, on_step=on_step)
             images.append(drawn.images.cpu())
             tokens.append(drawn.tokens.cpu())
         return Pictures(torch.cat(images), torch.cat(tokens), label_B, self.facts.class_names)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import io
+import math
 import re
 
 import pytest
 import torch
 from torch import nn
 
+from arlab.configurable import from_spec
+from arlab.learning_rates import MultiStep
 from arlab.optimization import AdamW, split_by_decay
 
 
@@ -38,6 +42,41 @@ def test_the_schedule_is_the_one_applied() -> None:
         optimizer.step()
         schedule.step()
     assert rates == pytest.approx([0.5 * recipe.factor(step, 6) for step in range(7)])
+
+
+def test_weight_decay_goes_to_its_end() -> None:
+    """Half a cosine from 0.1 at the first step to 0.3 at the fifth, on what decays; nothing on the rest."""
+    layer = nn.Linear(2, 2)
+    built = AdamW(weight_decay=0.1, final_weight_decay=0.3).build(layer, 5)
+    optimizer, schedule = built["optimizer"], built["lr_scheduler"]["scheduler"]
+    half, found = 0.5**0.5, []
+    for _ in range(6):
+        optimizer.step()
+        schedule.step()
+        found.append([group["weight_decay"] for group in optimizer.param_groups])
+    expected = [0.1, 0.2 - 0.1 * half, 0.2, 0.2 + 0.1 * half, 0.3, 0.3]
+    assert found == [[pytest.approx(each), 0.0] for each in expected]
+    # What is saved of it is plain data, and tells the step it goes on from.
+    file = io.BytesIO()
+    torch.save({"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    again = AdamW(weight_decay=0.1, final_weight_decay=0.3).build(layer, 11)
+    again["lr_scheduler"]["scheduler"].load_state_dict(saved["schedule"])
+    again["optimizer"].step()
+    # Step 6 of 11: (1 + cos(0.6 π)) / 2 of the way from its end.
+    decay = 0.3 - 0.1 * (1 + math.cos(0.6 * math.pi))
+    assert again["optimizer"].param_groups[0]["weight_decay"] == pytest.approx(decay)
+
+
+def test_a_schedule_takes_the_place_of_the_default_one() -> None:
+    optimizer = AdamW(schedule=MultiStep(milestones=(0.5,), drop=0.1))
+    assert [optimizer.factor(step, 4) for step in range(4)] == pytest.approx([1, 1, 0.1, 0.1])
+    spec = optimizer.spec()
+    again = from_spec(spec, AdamW)
+    assert again.spec() == spec
+    assert isinstance(again.schedule, MultiStep)
+    assert again.schedule.milestones == (0.5,)
 
 
 class Table(nn.Module):

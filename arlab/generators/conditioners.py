@@ -5,7 +5,6 @@ Letters: B batch, P condition slots, D width.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from arlab.configurable import Configurable
 from arlab.data.facts import DataFacts
 from arlab.orderings.ordering import Prefix
+from arlab.ranges import require
 from arlab.rng import Rng
 
 
@@ -73,12 +73,9 @@ class ClassLabel(Conditioner):
 
     def __init__(self, *, num_slots: int = 1, drop_probability: float = 0.1, init_std: float = 0.02) -> None:
         super().__init__()
-        if num_slots < 0:
-            raise ValueError(f"conditioner.num_slots: must be at least 0, got {num_slots}")
-        if not 0 <= init_std < math.inf:
-            raise ValueError(f"conditioner.init_std: must be at least 0, got {init_std}")
-        if not 0 <= drop_probability <= 1:
-            raise ValueError(f"conditioner.drop_probability: must be in [0, 1], got {drop_probability}")
+        require("conditioner.num_slots", num_slots, at_least=0)
+        require("conditioner.drop_probability", drop_probability, at_least=0, at_most=1)
+        require("conditioner.init_std", init_std, at_least=0)
         self.num_slots = num_slots
         self.drop_probability = drop_probability
         self.init_std = init_std

@@ -100,7 +100,7 @@ class SlotEmbedding(nn.Module):
                 part_BSD = self.learned_RD[source].expand(batch, -1, -1)
             elif kind is Kind.COMPUTED:
                 assert self.computed is not None, "the ordering did not say that it feeds computed slots"
-                canvas_BSC = ordering.compute(known.tokens, source, tokenizer.layout, tokenizer.canvas)
+                canvas_BSC = ordering.compute(known.tokens, source, tokenizer.layout, tokenizer)
                 part_BSD = self.computed(canvas_BSC.to(self.computed.weight.dtype))
             else:
                 assert known.noisy is not None, "noised slots need a head that gives noise"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from arlab.configurable import Configurable
+from arlab.orderings.step import Layout
 from arlab.precision import in_float32
 from arlab.tokenizers.tokenizer import Encoded, Tokenizer
 
@@ -38,13 +40,22 @@ class FrozenTokenizer(Configurable):
             self.module.to(device)
         return self.module
 
+    def at(self, layout: Layout) -> FrozenTokenizer:
+        """The same weights with tokens on another layout; see ``Tokenizer.at``."""
+        return self if layout == self.layout else FrozenTokenizer(self.module.at(layout))
+
     @in_float32
-    def canvas(self, tokens: Tensor, level: int) -> Tensor:
-        """The levels below ``level`` put back on one map (B, C, *finest).
+    def canvases(self, tokens: Tensor, levels: Sequence[int]) -> list[Tensor]:
+        """For each of these levels those below it put back on one map (B, C, *finest).
 
         Its weights being frozen there is no graph behind indices; behind vectors there is one where they ask for it.
         """
-        return self.on(tokens.device).canvas(tokens, level)
+        return self.on(tokens.device).canvases(tokens, levels)
+
+    @in_float32
+    def vectors(self, tokens: Tensor) -> Tensor:
+        """The vector of each token, (B, N, C)."""
+        return self.on(tokens.device).vectors(tokens)
 
     @torch.no_grad()
     @in_float32

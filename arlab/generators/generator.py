@@ -27,12 +27,14 @@ from arlab.generators.averaging import average
 from arlab.generators.conditioners import ClassLabel, Condition, Conditioner
 from arlab.generators.feeding import Known, SlotEmbedding, gather, mask_for, scatter
 from arlab.generators.frozen import FrozenTokenizer
+from arlab.generators.initialisation import Initialisation
 from arlab.generators.objective import Objective, TeacherForcing
 from arlab.heads.head import Head, Hidden, Predict, Predicted
 from arlab.module import Module
 from arlab.optimization import AdamW
 from arlab.orderings.ordering import Ordering
 from arlab.orderings.step import Kind, Layout, Slots, Step
+from arlab.ranges import require
 from arlab.rng import BatchRng, mix_seed
 from arlab.runs.checkpoint import KEY
 from arlab.tokenizers.identity import identity
@@ -53,6 +55,7 @@ class Generator(Module):
         ema_decay: decay of the average of the weights that samples and checkpoints use; 0 for none.
         facts: facts of the data; the tokenizer's where not given.
         seed: of the randomness in training (dropped labels, drawn orders), with the step number.
+        initialisation: initial weights of the whole; null leaves them to the parts.
     """
 
     def __init__(
@@ -68,13 +71,15 @@ class Generator(Module):
         ema_decay: float = 0.999,
         facts: DataFacts | None = None,
         seed: int = 0,
+        initialisation: Initialisation | None = None,
     ) -> None:
         super().__init__()
         if isinstance(tokenizer, str):
             tokenizer = load_tokenizer(tokenizer)
-        if not 0 <= ema_decay < 1:
-            raise ValueError(f"ema_decay: must be in [0, 1), got {ema_decay}")
-        self.tokenizer = FrozenTokenizer(tokenizer)
+        require("ema_decay", ema_decay, at_least=0, below=1)
+        chosen = ordering.choose_layout(tokenizer.layout)
+        self._relaid = ordering.draws_layouts or chosen != tokenizer.layout
+        self.tokenizer = FrozenTokenizer(tokenizer.at(chosen))
         self.ordering = ordering
         self.backbone = backbone
         self.head = head
@@ -84,12 +89,15 @@ class Generator(Module):
         self.ema_decay = ema_decay
         self.facts = tokenizer.facts if facts is None else facts
         self.seed = seed
+        self.initialisation = initialisation
         # The record must hold what the path was resolved to, and must not be a second way to reach its weights.
         self.remember("tokenizer", self.tokenizer)
         self.remember("facts", self.facts)
         self._still: Encoded | None = None
         self._masks: WeakKeyDictionary[Slots, Mask] = WeakKeyDictionary()
         self._bind()
+        if initialisation is not None:
+            initialisation.apply(self)
 
     def _bind(self) -> None:
         # A tokenizer may come from other data, with other classes, but not with other pixels.
@@ -97,12 +105,18 @@ class Generator(Module):
         contradiction = its.contradiction(self.facts)
         if contradiction is not None:
             raise ValueError(f"tokenizer: it and the data differ in {contradiction}")
-        width, ways = self.backbone.width, self.ordering.ways
+        width, ways = self.backbone.width, self.ordering.num_ways(self.layout)
+        self.ordering.refuse(self.layout, self.tokenizer.module.pyramid)
         self.conditioner.bind(width, self.facts)
         embeds = bool(self.ordering.carries & {Kind.TOKEN, Kind.NOISY})
         self.head.bind(width, self.tokenizer.space, ways, embeds=embeds)
         if not self.backbone.modulates and not self.conditioner.num_slots:
             raise ValueError("conditioner.num_slots: with 0 and a backbone without modulation the class has no effect")
+        if not self.backbone.modulates and self.ordering.modulated:
+            raise ValueError(
+                f"backbone: later steps of {type(self.ordering).__name__} see no condition slots and learn the class "
+                "by modulation; choose e.g. modulation: AdaLN"
+            )
         if not self.backbone.modulates and Kind.NOISY in self.ordering.carries:
             raise ValueError("backbone: noised slots learn their time by modulation; choose e.g. modulation: AdaLN")
         self.backbone.bind(self.layout, self.conditioner.num_slots, ways)
@@ -127,35 +141,43 @@ class Generator(Module):
         known: Known,
         condition: Condition,
         mask: Mask,
+        layout: Layout,
         modulated: Modulated | None = None,
         cache: Cache | None = None,
     ) -> tuple[Tensor, ...]:
         """A pass over these slots: one (B, S, D) tensor per way; the condition is worked out unless it was before."""
-        h_BSD, vector_BSD = self.slot_embedding(fed, known, condition, self.ordering, self.head, self.tokenizer)
+        tokenizer = self.tokenizer.at(layout)
+        h_BSD, vector_BSD = self.slot_embedding(fed, known, condition, self.ordering, self.head, tokenizer)
         modulated = self.backbone.modulate(vector_BSD) if modulated is None else modulated
-        ways: tuple[Tensor, ...] = self.backbone(h_BSD, fed, mask, modulated, cache)
+        ways: tuple[Tensor, ...] = self.backbone(h_BSD, fed, mask, modulated, layout, cache)
         return ways
 
-    def teacher_predict(self, step: Step, tokens: Tensor, condition: Condition) -> Predict:
+    def teacher_predict(
+        self, step: Step, tokens: Tensor, condition: Condition, layout: Layout | None = None
+    ) -> Predict:
         """Runs the teacher-forced pass when a head asks for it."""
+        on = self.layout if layout is None else layout
 
         def predict(noisy: Tensor | None = None, time: Tensor | None = None) -> Predicted:
             known = Known(tokens)
             if noisy is not None and time is not None:
                 known = Known.with_noise(tokens, step.read.token, noisy, time)
-            ways = self.run_pass(step.feed, known, condition, self._mask(step.feed))
-            return Predicted(Hidden(ways, step.read, self.layout))
+            ways = self.run_pass(step.feed, known, condition, self._mask(step.feed, on), on)
+            return Predicted(Hidden(ways, step.read, on))
 
         return predict
 
-    def _mask(self, fed: Slots) -> Mask:
+    def _mask(self, fed: Slots, layout: Layout) -> Mask:
         if fed not in self._masks:
-            self._masks[fed] = mask_for(self.ordering, self.layout, fed, None)
+            self._masks[fed] = mask_for(self.ordering, layout, fed, None)
         return self._masks[fed]
 
     # ---- training
 
     def refuse_tokens(self, made: Tokenized) -> None:
+        if self._relaid:
+            name = type(self.ordering).__name__
+            raise ValueError(f"data: {name} asks for other levels than the cache holds, so it trains on images")
         own = identity(self.tokenizer.module)
         if made.sha256 != own:
             raise ValueError(
@@ -167,25 +189,34 @@ class Generator(Module):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # Within an accumulated step the batch number tells the parts of it apart.
         rng = BatchRng(mix_seed(self.seed, self.global_step, batch_idx, self.global_rank), len(batch.label))
-        tokens = self._drawn(self._encoded(batch, self._still), batch_idx)
-        loss = self.objective.loss(self, tokens, batch.label, rng)
+        layout = self._layout(batch, batch_idx)
+        tokens = self._drawn(self._encoded(batch, self._still, layout), batch_idx)
+        loss = self.objective.loss(self, tokens, batch.label, rng, layout)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def on_fit_start(self) -> None:
         """Tokenise images that never change once per run; always in the same batches, so that resuming is exact."""
-        still = None if self.data is None else self.data.still()
+        still = None if self.data is None or self.ordering.draws_layouts else self.data.still()
         encoded = [self.tokenizer.encoded(batch.image.to(self.device)) for batch in still or ()]
         deviation = [each.deviation for each in encoded if each.deviation is not None]
         tokens = [each.tokens for each in encoded]
         self._still = Encoded(torch.cat(tokens), torch.cat(deviation) if deviation else None) if tokens else None
 
-    def _encoded(self, batch: Batch, still: Encoded | None) -> Encoded:
+    def _layout(self, batch: Batch, batch_idx: int) -> Layout:
+        """The layout of a training step."""
+        if not self.ordering.draws_layouts:
+            return self.layout
+        # A stream of its own, so that what else is drawn does not depend on the ordering.
+        seed = mix_seed(self.seed, self.global_step, batch_idx, self.global_rank, 2)
+        return self.ordering.draw_layout(self.layout, BatchRng(seed, len(batch.label)))
+
+    def _encoded(self, batch: Batch, still: Encoded | None, layout: Layout) -> Encoded:
         """The tokens a batch carries, else those worked out when the run began, else worked out now."""
         if batch.tokens is not None:
             return Encoded(batch.tokens, batch.deviation)
         if still is None:
-            return self.tokenizer.encoded(batch.image)
+            return self.tokenizer.at(layout).encoded(batch.image)
         deviation = still.deviation
         return Encoded(still.tokens[batch.row], None if deviation is None else deviation[batch.row])
 
@@ -207,11 +238,11 @@ class Generator(Module):
     def _evaluate(self, batch: Batch, batch_idx: int, part: str) -> None:
         """Nats per token and image, bits per dimension, where they are exact; else the training loss."""
         size = len(batch.label)
-        tokens = self._encoded(batch, None).tokens
+        tokens = self._encoded(batch, None, self.layout).tokens
         log_prob_BM = self.log_prob(tokens, batch.label)
         if log_prob_BM is None:
             rng = BatchRng(mix_seed(self.seed, batch_idx, self.global_rank), size)
-            loss = self.objective.loss(self, tokens, batch.label, rng)
+            loss = self.objective.loss(self, tokens, batch.label, rng, self.layout)
             self.log(f"{part}/loss", loss, batch_size=size, prog_bar=True, sync_dist=True)
             return
         nats_per_token = -log_prob_BM.mean()

@@ -19,9 +19,10 @@ from arlab.generators.conditioners import Condition
 from arlab.generators.feeding import Known, mask_for, scatter
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, Guidance
+from arlab.generators.schedules import Schedule
 from arlab.heads.head import Hidden, Predict, Predicted, Sampling
 from arlab.orderings.ordering import Drawn, Prefix
-from arlab.orderings.step import Kind, Progress, Read, Slots, Step
+from arlab.orderings.step import Kind, Layout, Progress, Read, Slots, Step
 from arlab.rng import Noise, SampleRng, mix_seed
 
 Draw = Callable[[Predict, Step], Drawn]
@@ -64,8 +65,8 @@ class Sampler(Configurable):
 
     Args:
         guidance: the guidance scale of each step.
-        temperature: divides logits, scales noise; 0 takes the most likely token.
-        top_k: draw among this many most likely tokens; 0 = all.
+        temperature: divides logits, scales noise; 0 takes the most likely token; a number or a schedule.
+        top_k: draw among this many most likely tokens; 0 = all; a number or a schedule.
         top_p: of those, the fewest whose probabilities sum to at least this; 1 = all.
         use_cache: keep keys and values between steps; without, every step runs over all slots so far.
     """
@@ -74,13 +75,21 @@ class Sampler(Configurable):
         self,
         *,
         guidance: Guidance | None = None,
-        temperature: float = 1.0,
-        top_k: int = 0,
+        temperature: float | Schedule = 1.0,
+        top_k: int | Schedule = 0,
         top_p: float = 1.0,
         use_cache: bool = True,
     ) -> None:
         self.guidance = ConstantGuidance() if guidance is None else guidance
-        self.sampling = Sampling(temperature, top_k, top_p)
+        self.temperature = temperature
+        self.top_k = top_k
+        self.top_p = top_p
+        # Numbers out of range are refused now; a schedule refuses its own.
+        Sampling(
+            temperature=0.0 if isinstance(temperature, Schedule) else temperature,
+            top_k=0 if isinstance(top_k, Schedule) else top_k,
+            top_p=top_p,
+        )
         self.use_cache = use_cache
 
     def sample(
@@ -89,6 +98,7 @@ class Sampler(Configurable):
         labels: Tensor,
         *,
         seeds: Sequence[int],
+        layout: Layout | None = None,
         on_step: Callable[[Partial], None] | None = None,
     ) -> Samples:
         """One image per label; image i depends on its label and ``seeds[i]`` alone, not on the batch.
@@ -97,26 +107,28 @@ class Sampler(Configurable):
             generator: the model.
             labels: (B,) classes.
             seeds: one per image.
+            layout: where the tokens are to lie, for models that know more than the layout they were trained on.
             on_step: called after each step with what is known so far.
 
         Raises:
-            ValueError: there are not as many seeds as labels.
+            ValueError: there are not as many seeds as labels, or the model does not know the layout.
         """
         if len(seeds) != len(labels):
             raise ValueError(f"seeds: expected one per label ({len(labels)}), got {len(seeds)}")
         labels = labels.to(generator.device)
-        noise = Noise(seeds, generator.layout.num_tokens, generator.device)
+        layout = generator.layout if layout is None else layout
+        noise = Noise(seeds, layout.num_tokens, generator.device)
 
         def draw(predict: Predict, step: Step) -> Drawn:
             assert step.progress is not None
             scale = self.guidance.scale(step.progress)
-            return generator.head.draw(predict, step, scale, self.sampling, noise)
+            return generator.head.draw(predict, step, scale, self.sampling(step.progress), noise)
 
         tokens = None
         modes = [(module, module.training) for module in generator.modules()]
         generator.eval()
         try:
-            for partial in self.decode(generator, labels, seeds=seeds, draw=draw):
+            for partial in self.decode(generator, labels, seeds=seeds, draw=draw, layout=layout):
                 tokens = partial.tokens
                 if on_step is not None:
                     on_step(partial)
@@ -124,16 +136,36 @@ class Sampler(Configurable):
             for module, training in modes:
                 module.training = training
         assert tokens is not None, "an ordering without steps"
-        return Samples(generator.tokenizer.decode(tokens).float(), tokens, labels)
+        return Samples(generator.tokenizer.at(layout).decode(tokens).float(), tokens, labels)
+
+    def sampling(self, progress: Progress) -> Sampling:
+        """How sharply to draw at a step."""
+        temperature, top_k = self.temperature, self.top_k
+        if isinstance(temperature, Schedule):
+            temperature = temperature.at(progress)
+        if isinstance(top_k, Schedule):
+            few = top_k.at(progress)
+            # Only 0 itself stands for all tokens, not what would be rounded to it.
+            top_k = max(1, round(few)) if few > 0 else 0
+        return Sampling(temperature, top_k, self.top_p)
 
     @torch.no_grad()
-    def decode(self, generator: Generator, labels: Tensor, *, seeds: Sequence[int], draw: Draw) -> Iterator[Partial]:
+    def decode(
+        self,
+        generator: Generator,
+        labels: Tensor,
+        *,
+        seeds: Sequence[int],
+        draw: Draw,
+        layout: Layout | None = None,
+    ) -> Iterator[Partial]:
         """The decoding loop with any way of drawing (a head's, or the truth when a test drives it)."""
-        batch, device, layout = len(labels), labels.device, generator.layout
+        batch, device = len(labels), labels.device
+        layout = generator.layout if layout is None else layout
         guided = self.guidance.active
         both = torch.cat((labels, generator.conditioner.null(labels))) if guided else labels
-        run = _Run(self, generator, generator.conditioner(both), batch, guided)
-        space = generator.tokenizer.space
+        run = _Run(self, generator, generator.conditioner(both), batch, guided, layout)
+        tokenizer, space = generator.tokenizer.at(layout), generator.tokenizer.space
         empty = torch.zeros(batch, layout.num_tokens, dtype=torch.long, device=device)
         tokens = empty if space.discrete else empty[..., None].expand(-1, -1, space.width).float()
         known_BN = torch.zeros_like(empty, dtype=torch.bool)
@@ -153,15 +185,24 @@ class Sampler(Configurable):
             tokens = scatter(tokens, token_BM, drawn.tokens.to(tokens.dtype))
             known_BN = known_BN.scatter(1, token_BM, True)
             if step.progress is not None:
-                preview = generator.tokenizer.on(device).preview
+                preview = tokenizer.on(device).preview
                 yield Partial(step.progress, tokens, known_BN, functools.partial(preview, tokens, known_BN))
 
 
 class _Run:
     """One decoding run: the condition, and the cache or the rows kept so far."""
 
-    def __init__(self, sampler: Sampler, generator: Generator, condition: Condition, batch: int, guided: bool) -> None:
+    def __init__(
+        self,
+        sampler: Sampler,
+        generator: Generator,
+        condition: Condition,
+        batch: int,
+        guided: bool,
+        layout: Layout,
+    ) -> None:
         self.generator = generator
+        self.layout = layout
         self.condition = condition
         self.guided = guided
         valid = condition.valid
@@ -169,7 +210,7 @@ class _Run:
         # With times the condition differs from call to call; without, it is worked out once per run.
         timeless = generator.slot_embedding.time is None
         self.modulated = generator.backbone.modulate(condition.vector[:, None]) if timeless else None
-        self.cache = Cache(self.prefix.length + generator.layout.num_tokens) if sampler.use_cache else None
+        self.cache = Cache(self.prefix.length + layout.num_tokens) if sampler.use_cache else None
         self.kept: Slots | None = None
 
     def valid_in_both(self, fed: Slots) -> Slots:
@@ -196,8 +237,8 @@ class _Run:
         return ways if history is None else tuple(way[:, len(history) :] for way in ways)
 
     def _pass(self, fed: Slots, known: Known, cached: Slots | None) -> tuple[Tensor, ...]:
-        mask = mask_for(self.generator.ordering, self.generator.layout, fed, cached)
-        return self.generator.run_pass(fed, known, self.condition, mask, self.modulated, self.cache)
+        mask = mask_for(self.generator.ordering, self.layout, fed, cached)
+        return self.generator.run_pass(fed, known, self.condition, mask, self.layout, self.modulated, self.cache)
 
 
 class _StepPredict:
@@ -220,7 +261,7 @@ class _StepPredict:
             known = Known.with_noise(self.tokens, self.read.token, noisy, time)
         known = known.samples(self.both) if self.run.guided else known
         ways = self.run.feed(self.fed, known)
-        layout = self.run.generator.layout
+        layout = self.run.layout
         if not self.run.guided:
             return Predicted(Hidden(ways, self.read, layout))
         halves = [way.chunk(2) for way in ways]

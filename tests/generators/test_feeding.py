@@ -10,12 +10,12 @@ from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance
 from arlab.generators.sampler import Sampler
 from arlab.heads.discrete import DiscreteHead
+from arlab.orderings.next_neighbor import NextNeighbor
 from arlab.orderings.ordering import Prefix, condition_slots, slots
 from arlab.orderings.raster import Raster
 from arlab.orderings.step import Kind, Layout, Slots
 from arlab.rng import Rng
 from tests.conformance.test_laws import Rows
-from tests.paradigms.orderings import NearToFar
 from tests.tiny import GrayLevels, tiny_backbone
 
 LAYOUT = Layout(((2, 3),))
@@ -45,11 +45,11 @@ def test_no_table_where_none_is_needed() -> None:
     causal = mask_for(Raster(), LAYOUT, Slots.cat([kept, one]), None)
     assert (causal.causal, causal.allowed) == (True, None)
     assert mask_for(Raster(), LAYOUT, one, kept).allowed is None
-    assert mask_for(NearToFar(), LAYOUT, two, kept).allowed is None
+    assert mask_for(NextNeighbor(), LAYOUT, two, kept).allowed is None
     behind = mask_for(Raster(), LAYOUT, two, kept).allowed
     assert behind is not None
     assert behind.tolist() == [[True, True, True, False], [True, True, True, True]]
-    several = mask_for(NearToFar(), LAYOUT, Slots.cat([kept, two]), None).allowed
+    several = mask_for(NextNeighbor(), LAYOUT, Slots.cat([kept, two]), None).allowed
     assert several is not None
     assert several.tolist() == [[True, True, False, False]] * 2 + [[True] * 4] * 2
 
@@ -96,7 +96,7 @@ class Padded(Conditioner):
 
 def test_what_padding_holds_does_not_matter() -> None:
     images, labels = torch.randint(3, (2, 6)), torch.tensor([0, 1])
-    for ordering in (Raster(), Rows(), NearToFar()):
+    for ordering in (Raster(), Rows(), NextNeighbor()):
         torch.manual_seed(0)
         conditioner = Padded()
         generator = Generator(

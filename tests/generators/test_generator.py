@@ -21,11 +21,12 @@ from arlab.generators.generator import Generator
 from arlab.generators.sampler import Sampler
 from arlab.heads.discrete import DiscreteHead
 from arlab.optimization import AdamW, split_by_decay
+from arlab.orderings.next_neighbor import NextNeighbor
 from arlab.orderings.raster import Raster
 from arlab.rng import BatchRng, Rng
 from arlab.runs import checkpoint as saving
 from tests.conformance.test_laws import Rows
-from tests.paradigms.orderings import MaskedSets, NearToFar
+from tests.paradigms.orderings import MaskedSets
 from tests.tiny import GrayLevels, tiny_backbone, tiny_generator
 
 IMAGES = torch.tensor([[0, 1, 2, 2, 1, 0], [2, 2, 1, 0, 0, 1]])
@@ -164,7 +165,7 @@ def test_log_prob_is_a_probability_per_token() -> None:
 
 def test_log_prob_lies_at_its_token() -> None:
     """Whatever the order of prediction: changing a token changes its own entry and those predicted after it."""
-    generator = tiny_generator(NearToFar())
+    generator = tiny_generator(NextNeighbor())
     changed = IMAGES.clone()
     changed[:, 4] = (changed[:, 4] + 1) % 3
     before, after = generator.log_prob(IMAGES, LABELS), generator.log_prob(changed, LABELS)
@@ -267,7 +268,7 @@ def test_one_tiny_batch_is_learned_by_heart(ordering: Any) -> None:
     generator = tiny_generator(ordering, drop_probability=0.0).train()
     optimizer = torch.optim.AdamW(generator.parameters(), lr=1e-2)
     for step in range(60):
-        loss = generator.objective.loss(generator, IMAGES, LABELS, BatchRng(step, 2))
+        loss = generator.objective.loss(generator, IMAGES, LABELS, BatchRng(step, 2), generator.layout)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -280,7 +281,7 @@ def test_one_tiny_batch_is_learned_by_heart(ordering: Any) -> None:
 
 def test_every_weight_takes_part() -> None:
     generator = tiny_generator(Rows(), num_slots=2).train()
-    generator.objective.loss(generator, IMAGES, LABELS, BatchRng(0, 2)).backward()
+    generator.objective.loss(generator, IMAGES, LABELS, BatchRng(0, 2), generator.layout).backward()
     idle = [name for name, p in generator.named_parameters() if p.grad is None or not p.grad.any()]
     assert not idle
     assert isinstance(generator.head.embedding, nn.Embedding)

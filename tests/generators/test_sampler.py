@@ -7,16 +7,17 @@ from torch import Tensor
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, Guidance, LinearGuidance, PowerCosineGuidance
 from arlab.generators.sampler import Partial, Sampler
+from arlab.orderings.next_neighbor import NextNeighbor
 from arlab.orderings.ordering import Ordering
 from arlab.orderings.raster import Raster
 from arlab.orderings.step import Progress
 from tests.conformance.test_laws import Rows
-from tests.paradigms.orderings import InstructedRandom, MaskedSets, NearToFar
+from tests.paradigms.orderings import InstructedRandom, MaskedSets
 from tests.tiny import tiny_generator
 
 LABELS = torch.tensor([0, 1, 1, 0, 1])
 SEEDS = [11, 12, 13, 14, 15]
-ORDERINGS = [Raster(), Rows(), NearToFar(), MaskedSets(), InstructedRandom(tokens_per_step=2)]
+ORDERINGS = [Raster(), Rows(), NextNeighbor(), MaskedSets(), InstructedRandom(tokens_per_step=2)]
 every_ordering = pytest.mark.parametrize("ordering", ORDERINGS, ids=lambda ordering: type(ordering).__name__)
 
 
