@@ -6,8 +6,10 @@ They lie under ``tests/data/goldens``; those too large for the repository in the
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file
 from torch import Tensor
@@ -27,6 +29,15 @@ def golden(name: str) -> dict[str, Tensor]:
     """
     tensors = load_file(_found(f"{name}.safetensors"))
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+
+
+def golden_table(name: str) -> Any:
+    """What ``<name>.json`` holds.
+
+    Raises:
+        MissingGoldenError: there is no such file.
+    """
+    return json.loads(_found(f"{name}.json").read_text())
 
 
 def _found(file: str) -> Path:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import torch
 
 from arlab.generators.generator import Generator
+from arlab.orderings.next_neighbor import NextNeighbor
 from arlab.orderings.ordering import Prefix
 from arlab.orderings.step import Kind
 from arlab.rng import BatchRng
 from tests.goldens import golden
-from tests.paradigms.orderings import NearToFar
 from tests.parity.llama import (
     gradients_of,
     greedy_variants,
@@ -34,7 +34,7 @@ UNTIL_TOKEN = 20
 
 
 def published() -> Generator:
-    generator = llama_generator(NearToFar())
+    generator = llama_generator(NextNeighbor())
     weights = golden("narA_gpt_state")
     generator.load_state_dict({new: weights[old] for old, new in NAMES.items()})
     return generator

@@ -6,6 +6,7 @@ import torch
 
 from tests.goldens import MissingGoldenError
 from tests.parity import (
+    flexvar,
     llamagen,
     llamagen_tokenizer,
     mar_tokenizer,
@@ -17,7 +18,7 @@ from tests.parity import (
 )
 from tests.parity.measured import Measured
 
-MODELS = (llamagen, nar, var, randar, var_tokenizer, llamagen_tokenizer, mar_tokenizer, maskgit_tokenizer)
+MODELS = (llamagen, nar, var, flexvar, randar, var_tokenizer, llamagen_tokenizer, mar_tokenizer, maskgit_tokenizer)
 
 
 def main() -> int:

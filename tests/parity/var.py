@@ -18,18 +18,20 @@ from arlab.backbones.transformer import Transformer
 from arlab.data.facts import DataFacts
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, Guidance, LinearGuidance
+from arlab.generators.initialisation import Initialisation
 from arlab.generators.sampler import Sampler
 from arlab.heads.discrete import DiscreteHead
 from arlab.heads.head import Predict, Sampling
+from arlab.orderings.next_scale import NextScale
 from arlab.orderings.ordering import Drawn
 from arlab.orderings.step import Step
 from arlab.tokenizers.tokenizer import Tokenizer
 from arlab.tokens import TokenSpace
 from tests.goldens import golden
-from tests.paradigms.orderings import ScaleByScale
 from tests.parity.llama import CLASSES, logits_of, per_token_loss
 from tests.parity.llamagen import implied_distribution
 from tests.parity.measured import Measured, Meter
+from tests.parity.var_names import BLOCKS, loaded_blocks, published_blocks
 from tests.parity.var_tokenizer import quantizer
 
 METER = Meter("VAR")
@@ -38,13 +40,9 @@ CFG = 1.5
 NULL = len(CLASSES)
 
 # The order of the recorded gradient norms, as the published module lists its parameters.
-_BLOCK = (
-    *("attn.scale_mul_1H11", "attn.q_bias", "attn.v_bias", "attn.mat_qkv.weight", "attn.proj.weight", "attn.proj.bias"),
-    *("ffn.fc1.weight", "ffn.fc1.bias", "ffn.fc2.weight", "ffn.fc2.bias", "ada_lin.1.weight", "ada_lin.1.bias"),
-)
 PARAMETERS = (
     *("pos_start", "pos_1LC", "word_embed.weight", "word_embed.bias", "class_emb.weight", "lvl_embed.weight"),
-    *(f"blocks.{layer}.{name}" for layer in range(2) for name in _BLOCK),
+    *BLOCKS,
     *("head_nm.ada_lin.1.weight", "head_nm.ada_lin.1.bias", "head.weight", "head.bias"),
 )
 
@@ -73,6 +71,14 @@ class LatentTokenizer(Tokenizer):
 
 
 def published() -> Generator:
+    """The golden's model with its weights."""
+    generator = fresh()
+    generator.load_state_dict(_weights(golden("varA_var_fp16")))
+    return generator.eval()
+
+
+def fresh(initialisation: Initialisation | None = None) -> Generator:
+    """The golden's model with weights of our own."""
     backbone = Transformer(
         width=128,
         num_layers=2,
@@ -84,9 +90,13 @@ def published() -> Generator:
         modulation=AdaLN(),
     )
     head = DiscreteHead(bias=True)
-    generator = Generator(tokenizer=LatentTokenizer(), ordering=ScaleByScale(), backbone=backbone, head=head)
-    generator.load_state_dict(_weights(golden("varA_var_fp16")))
-    return generator.eval()
+    return Generator(
+        tokenizer=LatentTokenizer(),
+        ordering=NextScale(),
+        backbone=backbone,
+        head=head,
+        initialisation=initialisation,
+    )
 
 
 def _weights(old: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -105,56 +115,26 @@ def _weights(old: dict[str, Tensor]) -> dict[str, Tensor]:
         "backbone.conditioning.final.weight": old["head_nm.ada_lin.1.weight"],
         "backbone.conditioning.final.bias": old["head_nm.ada_lin.1.bias"],
     }
-    for layer in range(2):
-        theirs, block = f"blocks.{layer}.", f"backbone.blocks.{layer}."
-        q_bias, v_bias = old[theirs + "attn.q_bias"], old[theirs + "attn.v_bias"]
-        new |= {
-            block + "attention.qkv.weight": old[theirs + "attn.mat_qkv.weight"],
-            block + "attention.qkv.bias": torch.cat((q_bias, torch.zeros_like(q_bias), v_bias)),
-            block + "attention.qk_norm.log_scale_H": old[theirs + "attn.scale_mul_1H11"].flatten(),
-        }
-        for name in ("weight", "bias"):
-            new |= {
-                f"{block}attention.out.{name}": old[f"{theirs}attn.proj.{name}"],
-                f"{block}feed_forward.fc1.{name}": old[f"{theirs}ffn.fc1.{name}"],
-                f"{block}feed_forward.fc2.{name}": old[f"{theirs}ffn.fc2.{name}"],
-                f"backbone.conditioning.blocks.{layer}.{name}": old[f"{theirs}ada_lin.1.{name}"],
-            }
+    new |= loaded_blocks(old)
     return new
 
 
-def _gradients(generator: Generator) -> dict[str, Tensor]:
-    """Gradients under the published names and shapes."""
-    grad = {name: parameter.grad for name, parameter in generator.named_parameters() if parameter.grad is not None}
-    places = grad["backbone.places.0.table"]
+def by_published_name(held: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What our parameters hold (weights, gradients) under the published names and shapes."""
+    places = held["backbone.places.0.table"]
     found = {
         "pos_start": places[:1, None].transpose(0, 1),
         "pos_1LC": places[None, :30],
-        "word_embed.weight": grad["slot_embedding.computed.weight"],
-        "word_embed.bias": grad["slot_embedding.computed.bias"],
-        "class_emb.weight": grad["conditioner.embedding.weight"],
-        "lvl_embed.weight": grad["backbone.places.1.table"],
-        "head_nm.ada_lin.1.weight": grad["backbone.conditioning.final.weight"],
-        "head_nm.ada_lin.1.bias": grad["backbone.conditioning.final.bias"],
-        "head.weight": grad["head.outputs.0.weight"],
-        "head.bias": grad["head.outputs.0.bias"],
+        "word_embed.weight": held["slot_embedding.computed.weight"],
+        "word_embed.bias": held["slot_embedding.computed.bias"],
+        "class_emb.weight": held["conditioner.embedding.weight"],
+        "lvl_embed.weight": held["backbone.places.1.table"],
+        "head_nm.ada_lin.1.weight": held["backbone.conditioning.final.weight"],
+        "head_nm.ada_lin.1.bias": held["backbone.conditioning.final.bias"],
+        "head.weight": held["head.outputs.0.weight"],
+        "head.bias": held["head.outputs.0.bias"],
     }
-    for layer in range(2):
-        theirs, block = f"blocks.{layer}.", f"backbone.blocks.{layer}."
-        q_bias, _, v_bias = grad[block + "attention.qkv.bias"].chunk(3)
-        found |= {
-            theirs + "attn.mat_qkv.weight": grad[block + "attention.qkv.weight"],
-            theirs + "attn.q_bias": q_bias,
-            theirs + "attn.v_bias": v_bias,
-            theirs + "attn.scale_mul_1H11": grad[block + "attention.qk_norm.log_scale_H"].reshape(1, 2, 1, 1),
-        }
-        for name in ("weight", "bias"):
-            found |= {
-                f"{theirs}attn.proj.{name}": grad[f"{block}attention.out.{name}"],
-                f"{theirs}ffn.fc1.{name}": grad[f"{block}feed_forward.fc1.{name}"],
-                f"{theirs}ffn.fc2.{name}": grad[f"{block}feed_forward.fc2.{name}"],
-                f"{theirs}ada_lin.1.{name}": grad[f"backbone.conditioning.blocks.{layer}.{name}"],
-            }
+    found |= published_blocks(held)
     return found
 
 
@@ -165,7 +145,7 @@ def inputs() -> Iterator[Measured]:
     for level in range(4):
         yield METER.close(f"f̂ {level}", tokenizer.canvas(io["gt_BL"], level + 1), io[f"fhat_{level}"], atol=5e-5)
     source = torch.arange(1, 30)
-    fed = generator.ordering.compute(io["gt_BL"], source, generator.layout, tokenizer.canvas)
+    fed = generator.ordering.compute(io["gt_BL"], source, generator.layout, tokenizer)
     yield METER.close("inputs", fed, io["x_BLCv_wo_first_l"], atol=5e-5)
 
 
@@ -183,7 +163,7 @@ def teacher_forced() -> Iterator[Measured]:
 def gradients() -> Iterator[Measured]:
     io, generator = golden(IO), published()
     per_token_loss(generator, io["gt_BL"], io["labels"]).mean().backward()
-    ours = _gradients(generator)
+    ours = by_published_name({name: p.grad for name, p in generator.named_parameters() if p.grad is not None})
     for key in sorted(key for key in io if key.startswith("grad::")):
         yield METER.scaled(f"∂ loss / ∂ {key[6:]}", ours[key[6:]], io[key], 1e-4)
     norms = torch.stack([ours[name].double().norm() for name in PARAMETERS])
