@@ -1,225 +1,26 @@
-"""The laws every ordering obeys, checked on a toy generator with random weights.
+"""The laws of orderings: ``for law in LAWS: law(Subject(MyOrdering(), Layout(((2, 3),))))``.
 
-Each law takes a ``Subject`` and raises ``LawBrokenError`` with the smallest case it found and what that means.
-
-Letters: B batch, N tokens, M tokens predicted, S slots, C token vector width.
+Each takes a ``Subject`` and raises ``LawBrokenError`` with the first case it found and what that means. What pyramids,
+heads and quantizers obey lies beside; ``arlab.conformance.families`` has it all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from arlab.conformance.law import LawBrokenError
+from arlab.conformance.pass_laws import cache_equals_no_cache, directions, driven_by_truth, no_leak, promise
+from arlab.conformance.plan_laws import batching, declared, deterministic, partition, progress
+from arlab.conformance.subject import Subject
 
-from arlab.conformance.toy import ToyHead, toy_generator
-from arlab.generators.feeding import Known, gather, mask_for
-from arlab.generators.generator import Generator
-from arlab.generators.sampler import Sampler
-from arlab.heads.head import Predict, Predicted
-from arlab.orderings.ordering import Drawn, Ordering, Prefix, Visibility
-from arlab.orderings.step import Kind, Layout, Slots, Step
-from arlab.rng import SampleRng, mix_seed
-
-
-class LawBrokenError(ValueError):
-    """An ordering breaks a law; the message is for its author."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """An ordering on a layout, with a toy generator around it.
-
-    Attributes:
-        ordering: what is tested.
-        layout: the grids it is tested on.
-        num_slots: P, condition slots.
-        seed: of weights, tokens and drawn orders.
-    """
-
-    ordering: Ordering
-    layout: Layout
-    num_slots: int = 1
-    seed: int = 0
-
-    def generator(self) -> Generator:
-        """A fresh toy generator."""
-        return toy_generator(self.ordering, self.layout, num_slots=self.num_slots, seed=self.seed)
-
-    def seeds(self, batch: int) -> list[int]:
-        """Seeds of the samples."""
-        return [self.seed + sample for sample in range(batch)]
-
-    def steps(self, batch: int) -> list[Step]:
-        """The decoding steps, with the randomness that the decoding loop would use."""
-        rng = SampleRng([mix_seed(seed, 0) for seed in self.seeds(batch)])
-        return list(self.ordering.steps(self.layout, Prefix(self.num_slots), rng))
-
-    def training(self, batch: int) -> Step:
-        """The teacher-forced pass."""
-        rng = SampleRng([mix_seed(seed, 0) for seed in self.seeds(batch)])
-        return self.ordering.training(self.layout, Prefix(self.num_slots), rng)
-
-    def place(self, token: int) -> str:
-        """A token's coordinates, with its level where there are several."""
-        cell = tuple(self.layout.cell_NA[token].tolist())
-        level = f"level {int(self.layout.level_N[token])} " if len(self.layout.shapes) > 1 else ""
-        return f"{level}{cell}"
-
-    @property
-    def noised(self) -> bool:
-        """Whether noised tokens are fed."""
-        return Kind.NOISY in self.ordering.carries
-
-
-def partition(subject: Subject) -> None:
-    """Every token is predicted, none twice; the weights of a token's reads sum to one.
-
-    The training pass is held to it as well where the ordering says that it gives an exact likelihood.
-    """
-    for sample in range(2):
-        seen: dict[int, int] = {}
-        for number, step in enumerate(subject.steps(2)):
-            _weights_sum_to_one(f"step {number}", step)
-            for token in step.read.token.expand(2, -1)[sample].tolist():
-                if token in seen:
-                    place = subject.place(token)
-                    raise LawBrokenError(f"token {place} is predicted in step {seen[token]} and again in step {number}")
-                seen[token] = number
-        missing = sorted(set(range(subject.layout.num_tokens)) - set(seen))
-        if missing:
-            raise LawBrokenError(f"token {subject.place(missing[0])} is never predicted")
-        training = subject.training(2)
-        _weights_sum_to_one("training", training)
-        times_N = training.read.token.expand(2, -1)[sample].bincount(minlength=subject.layout.num_tokens)
-        for token in (times_N != 1).nonzero()[:1, 0].tolist() if subject.ordering.exact else ():
-            place, times = subject.place(token), int(times_N[token])
-            raise LawBrokenError(f"training: token {place} is predicted {times} times, so its likelihood is not exact")
-
-
-def _weights_sum_to_one(where: str, step: Step) -> None:
-    total_M = step.read.weight.sum(-1)
-    if not torch.allclose(total_M, torch.ones_like(total_M)):
-        raise LawBrokenError(f"{where}: mixing weights of a token sum to {total_M.tolist()}, not 1")
-
-
-def no_leak(subject: Subject) -> None:
-    """No prediction depends on a token drawn in its step or later, and each depends on all tokens drawn before."""
-    for name, make in (("decoding", lambda b: Step.cat(subject.steps(b))), ("training", subject.training)):
-        count = len(make(1).read)
-        step = make(count)
-        generator = subject.generator()
-        torch.manual_seed(subject.seed)
-        width = generator.tokenizer.space.width
-        tokens = torch.randn(count, subject.layout.num_tokens, width, requires_grad=True)
-        noisy = torch.randn(count, count, width, requires_grad=True)
-        values_BMC = _values(generator, step, tokens, noisy if subject.noised else None)
-        # Sample m of the batch is asked about prediction m, so one backward pass gives the whole Jacobian.
-        values_BMC[torch.arange(count), torch.arange(count)].sum().backward()
-        token_BN = torch.zeros(tokens.shape[:2]) if tokens.grad is None else tokens.grad.abs().sum(-1)
-        noisy_BM = torch.zeros(noisy.shape[:2]) if noisy.grad is None else noisy.grad.abs().sum(-1)
-        _judge(subject, name, step, token_BN, noisy_BM)
-
-
-def _judge(subject: Subject, name: str, step: Step, token_BN: Tensor, noisy_BM: Tensor) -> None:
-    read_BM = step.read.token.expand(len(token_BN), -1)
-    group_M = step.group_M
-    for m, own in enumerate(group_M.tolist()):
-        drawn_at = dict(zip(read_BM[m].tolist(), group_M.tolist(), strict=True))
-        column = {token: position for position, token in enumerate(read_BM[m].tolist())}
-        me = subject.place(int(read_BM[m, m]))
-        for token in range(subject.layout.num_tokens):
-            when = drawn_at.get(token, -1)
-            clean = float(token_BN[m, token])
-            noised = float(noisy_BM[m, column[token]]) if token in column else 0.0
-            place = subject.place(token)
-            if when >= own and clean != 0:
-                raise LawBrokenError(f"{name}: the prediction of {me} in step {own} sees {place}, drawn in step {when}")
-            if when > own and noised != 0:
-                raise LawBrokenError(f"{name}: the prediction of {me} in step {own} sees noised {place} of step {when}")
-            if when < own and clean == 0 and noised == 0:
-                raise LawBrokenError(f"{name}: the prediction of {me} in step {own} misses {place}, known before it")
-            if subject.noised and when == own and noised == 0:
-                raise LawBrokenError(f"{name}: the prediction of {me} in step {own} misses its own noised {place}")
-
-
-@torch.no_grad()
-def cache_equals_no_cache(subject: Subject) -> None:
-    """Step by step with the cache gives the hidden vectors of one pass over all steps laid end to end."""
-    generator, tokens, noisy_BNC, time_BN = _truth(subject)
-    cached = torch.cat([_mixed(generator, p) for p in _driven(subject, generator, tokens, noisy_BNC, time_BN)[0]], 1)
-    step = Step.cat(subject.steps(len(tokens)))
-    noisy = gather(noisy_BNC, step.read.token) if subject.noised else None
-    time = gather(time_BN, step.read.token) if subject.noised else None
-    whole = _values(generator, step, tokens, noisy, time)
-    error = float((cached - whole).abs().max() / whole.abs().max())
-    if error > 1e-5:
-        where = int((cached - whole).abs().amax((0, 2)).argmax())
-        token = subject.place(int(step.read.token.expand(len(tokens), -1)[0, where]))
-        raise LawBrokenError(f"with the cache the prediction of {token} differs by {error:.1e} of the largest value")
-
-
-@torch.no_grad()
-def driven_by_truth(subject: Subject) -> None:
-    """The decoding loop, fed with the true tokens, builds exactly the slot inputs of the steps laid end to end."""
-    generator, tokens, noisy_BNC, time_BN = _truth(subject)
-    inputs = torch.cat(_driven(subject, generator, tokens, noisy_BNC, time_BN)[1], 1)
-    step = Step.cat(subject.steps(len(tokens)))
-    condition = generator.conditioner(torch.zeros(len(tokens), dtype=torch.long))
-    known = Known(tokens, noisy_BNC, time_BN) if subject.noised else Known(tokens)
-    expected, _ = generator.slot_embedding(
-        step.feed, known, condition, generator.ordering, generator.head, generator.tokenizer
-    )
-    if not torch.equal(inputs, expected):
-        slot = int((inputs != expected).any(-1).any(0).nonzero()[0])
-        number = int(step.feed.step[slot])
-        raise LawBrokenError(f"slot {slot} of step {number} carries something else in decoding than in teacher forcing")
-
-
-def directions(subject: Subject) -> None:
-    """Each way reads its tokens at one constant offset, the declared one."""
-    declared = subject.ordering.directions
-    if declared is None:
-        return
-    cell_NA = subject.layout.cell_NA
-    for number, step in enumerate(subject.steps(1)):
-        token_M = step.read.token.reshape(-1)
-        for way, (row, slot, _) in step.read.by_way.items():
-            at = step.feed.at.reshape(-1)[slot]
-            for target, source in zip(token_M[row].tolist(), at.tolist(), strict=True):
-                offset = tuple((cell_NA[target] - cell_NA[source]).tolist())
-                if source >= 0 and offset != declared[way]:
-                    raise LawBrokenError(
-                        f"step {number}: way {way} is declared to reach {declared[way]} further, but predicts "
-                        f"{subject.place(target)} from {subject.place(source)}"
-                    )
-
-
-def promise(subject: Subject) -> None:
-    """What ``visibility`` promises is what ``see`` says."""
-    if subject.ordering.visibility(subject.layout) is Visibility.RULE:
-        return
-    _keeps_promise(subject, "the training pass", subject.training(1).feed, None)
-    kept: Slots | None = None
-    for number, step in enumerate(subject.steps(1)):
-        _keeps_promise(subject, f"step {number}", step.feed, kept)
-        staying = step.feed.select(step.feed.keep)
-        kept = staying if kept is None else Slots.cat([kept, staying])
-
-
-def _keeps_promise(subject: Subject, what: str, fed: Slots, kept: Slots | None) -> None:
-    ordering, layout = subject.ordering, subject.layout
-    keys = fed if kept is None else Slots.cat([kept, fed])
-    mask = mask_for(ordering, layout, fed, kept)
-    everything = torch.ones(len(fed), len(keys), dtype=torch.bool)
-    table = mask.allowed if mask.allowed is not None else everything.tril() if mask.causal else everything
-    if not torch.equal(table, ordering.see(fed, keys)):
-        raise LawBrokenError(f"{what}: visibility() promises '{ordering.visibility(layout).value}', see() differs")
-
+__all__ = ["LAWS", "LawBrokenError", "Subject"]
 
 LAWS: tuple[Callable[[Subject], None], ...] = (
     partition,
+    declared,
+    progress,
+    deterministic,
+    batching,
     no_leak,
     promise,
     driven_by_truth,
@@ -227,47 +28,3 @@ LAWS: tuple[Callable[[Subject], None], ...] = (
     directions,
 )
 """In the order in which an author wants to hear about them."""
-
-
-def _values(
-    generator: Generator, step: Step, tokens: Tensor, noisy: Tensor | None = None, time: Tensor | None = None
-) -> Tensor:
-    condition = generator.conditioner(torch.zeros(len(tokens), dtype=torch.long))
-    if noisy is not None and time is None:
-        time = torch.full(noisy.shape[:2], 0.5)
-    return _mixed(generator, generator.teacher_predict(step, tokens, condition)(noisy, time))
-
-
-def _mixed(generator: Generator, predicted: Predicted) -> Tensor:
-    head = generator.head
-    assert isinstance(head, ToyHead)
-    return head.values(predicted)
-
-
-def _truth(subject: Subject, batch: int = 2) -> tuple[Generator, Tensor, Tensor, Tensor]:
-    generator = subject.generator()
-    torch.manual_seed(subject.seed + 1)
-    shape = (batch, subject.layout.num_tokens, generator.tokenizer.space.width)
-    return generator, torch.randn(shape), torch.randn(shape), torch.rand(shape[:2])
-
-
-@torch.no_grad()
-def _driven(
-    subject: Subject, generator: Generator, tokens: Tensor, noisy_BNC: Tensor, time_BN: Tensor
-) -> tuple[list[Predicted], list[Tensor]]:
-    """What the decoding loop predicts and feeds when the truth is drawn in every step."""
-    predictions: list[Predicted] = []
-    inputs: list[Tensor] = []
-    embedding = generator.slot_embedding
-    hook = embedding.register_forward_hook(lambda module, arguments, out: inputs.append(out[0]))
-
-    def draw(predict: Predict, step: Step) -> Drawn:
-        noise = (gather(noisy_BNC, step.read.token), gather(time_BN, step.read.token)) if subject.noised else ()
-        predictions.append(predict(*noise))
-        return Drawn(gather(tokens, step.read.token))
-
-    labels = torch.zeros(len(tokens), dtype=torch.long)
-    for _ in Sampler().decode(generator, labels, seeds=subject.seeds(len(tokens)), draw=draw):
-        pass
-    hook.remove()
-    return predictions, inputs

@@ -1,6 +1,6 @@
-"""The smallest generator around an ordering: continuous toy tokens, random weights, every kind of slot.
+"""The smallest generator around an ordering or a head: toy tokens, random weights, every kind of slot.
 
-Letters: B batch, N tokens, M tokens predicted, C token vector width, D width.
+Letters: B batch, N tokens, n tokens of a level, M tokens predicted, C token vector width, V codebook size, D width.
 """
 
 from __future__ import annotations
@@ -26,32 +26,43 @@ from arlab.tokens import TokenSpace
 
 
 class ToyTokenizer(Tokenizer):
-    """Continuous tokens on any layout; the canvas of a level is the sum of the levels below, resized.
+    """Tokens on any layout; the canvas of a level is the sum of the levels below, resized.
 
     Args:
         layout: where the tokens lie.
         width: C.
+        codebook_size: V; None for continuous tokens.
     """
 
-    def __init__(self, layout: Layout, width: int = 3) -> None:
+    code_VC: Tensor
+
+    def __init__(self, layout: Layout, width: int = 3, codebook_size: int | None = None) -> None:
         super().__init__()
         self.layout = layout
-        self.space = TokenSpace(width)
+        self.space = TokenSpace(width, codebook_size)
         self.facts = DataFacts("toy", 1, (4, 4), ("a", "b", "c"))
+        angle_VC = torch.outer(torch.arange(codebook_size or 0) + 1.0, torch.arange(width) + 1.0)
+        self.register_buffer("code_VC", angle_VC.sin(), persistent=False)
+
+    def at(self, layout: Layout) -> Tokenizer:
+        return ToyTokenizer(layout, self.space.width, self.space.codebook_size)
 
     def encode(self, image_BCHW: Tensor) -> Tensor:
-        return image_BCHW.flatten(1)[:, :1, None].expand(-1, self.layout.num_tokens, self.space.width)
+        value_BN = image_BCHW.flatten(1)[:, :1].expand(-1, self.layout.num_tokens)
+        return (value_BN > 0).long() if self.space.discrete else value_BN[..., None].expand(-1, -1, self.space.width)
 
     def decode(self, tokens: Tensor) -> Tensor:
-        return tokens.mean((1, 2)).reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4)
+        return self.vectors(tokens).mean((1, 2)).reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4)
 
     def vectors(self, tokens: Tensor) -> Tensor:
-        return tokens
+        vectors_BNC: Tensor = self.code_VC[tokens] if self.space.discrete else tokens
+        return vectors_BNC
 
     def canvas(self, tokens: Tensor, level: int) -> Tensor:
-        canvas = tokens.new_zeros(len(tokens), self.space.width, *self.layout.finest)
+        vectors_BNC = self.vectors(tokens)
+        canvas = vectors_BNC.new_zeros(len(tokens), self.space.width, *self.layout.finest)
         for below in range(level):
-            part_BnC = tokens[:, self.layout.tokens(below)]
+            part_BnC = vectors_BNC[:, self.layout.tokens(below)]
             part = part_BnC.transpose(1, 2).unflatten(-1, self.layout.shapes[below])
             canvas = canvas + F.interpolate(part, self.layout.finest, mode="nearest")
         return canvas
@@ -94,12 +105,30 @@ class ToyHead(Head):
         return Drawn(halfway - 0.5 * self.values(predict(halfway, 0.5 * time_BM)))
 
 
-def toy_generator(ordering: Ordering, layout: Layout, *, num_slots: int = 1, seed: int = 0) -> Generator:
-    """A two-layer generator with random weights, in evaluation mode."""
+def toy_generator(
+    ordering: Ordering,
+    layout: Layout,
+    *,
+    num_slots: int = 1,
+    seed: int = 0,
+    head: Head | None = None,
+    space: TokenSpace | None = None,
+) -> Generator:
+    """A two-layer generator with random weights, in evaluation mode.
+
+    Args:
+        ordering: of its tokens.
+        layout: where they lie.
+        num_slots: P, condition slots.
+        seed: of the weights.
+        head: not bound yet; a toy's where not given.
+        space: what tokens are; vectors of three numbers where not given.
+    """
     rng_state = torch.get_rng_state()
     torch.manual_seed(seed)
+    given = TokenSpace(3) if space is None else space
     generator = Generator(
-        tokenizer=ToyTokenizer(layout),
+        tokenizer=ToyTokenizer(layout, given.width, given.codebook_size),
         ordering=ordering,
         backbone=Transformer(
             width=24,
@@ -110,7 +139,7 @@ def toy_generator(ordering: Ordering, layout: Layout, *, num_slots: int = 1, see
             modulation=AdaLN(zero_init=False),
             init_std=0.3,
         ),
-        head=ToyHead(noised=Kind.NOISY in ordering.carries),
+        head=ToyHead(noised=Kind.NOISY in ordering.carries) if head is None else head,
         conditioner=ClassLabel(num_slots=num_slots, init_std=0.5),
         ema_decay=0.0,
     )
