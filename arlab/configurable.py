@@ -17,6 +17,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from arlab.key_paths import as_typed
+
 Spec = Mapping[str, object]
 _T = TypeVar("_T")
 _BUILT_WITH = "_built_with"
@@ -90,11 +92,16 @@ def to_plain(value: object) -> object:
     raise TypeError(f"a constructor argument of type {type(value).__name__} cannot be written to a checkpoint")
 
 
-def from_spec(spec: Spec, expected: type[_T]) -> _T:
+def from_spec(spec: Spec, expected: type[_T], at: str = "") -> _T:
     """Rebuild a component from its spec.
 
     Only subclasses of ``Configurable`` are built: those of arlab, which is imported on demand, and those of modules
     that are already imported (plugins). Nothing else named in a file is ever imported or called.
+
+    Args:
+        spec: the component.
+        expected: what it must be.
+        at: where it stands in a configuration, dotted, for what is told of its options; empty: in none.
 
     Raises:
         ValueError: the class is unknown, not of the expected type, or does not take the recorded arguments.
@@ -119,23 +126,32 @@ def from_spec(spec: Spec, expected: type[_T]) -> _T:
     except TypeError as error:
         raise ValueError(f"{class_path}: {error}") from error
     hints = _type_hints(cls)
-    return cls(**{key: _from_plain(value, hints.get(key)) for key, value in arguments.items()})
+    built = {key: _from_plain(value, hints.get(key), at and f"{at}.{key}") for key, value in arguments.items()}
+    try:
+        return cls(**built)
+    except ValueError as error:
+        told = as_typed(str(error), at, spec) if at else str(error)
+        if told == str(error):
+            raise
+        raise ValueError(told) from error
 
 
-def _from_plain(value: object, hint: Any) -> Any:
+def _from_plain(value: object, hint: Any, at: str) -> Any:
     """Undo ``to_plain`` where the data alone does not tell: nested components, dataclasses, enums and tuples."""
     if isinstance(value, Mapping) and "class_path" in value:
-        return from_spec(value, Configurable)
+        return from_spec(value, Configurable, at)
     candidates = getattr(hint, "__args__", None) or ((hint,) if hint is not None else ())
     for candidate in candidates:
         if isinstance(value, Mapping) and dataclasses.is_dataclass(candidate):
             hints = _type_hints(cast(type, candidate))
-            return cast(type, candidate)(**{k: _from_plain(v, hints.get(k)) for k, v in value.items()})
+            return cast(type, candidate)(
+                **{k: _from_plain(v, hints.get(k), at and f"{at}.{k}") for k, v in value.items()}
+            )
         if isinstance(value, str) and isinstance(candidate, type) and issubclass(candidate, Enum):
             return candidate[value]
     if isinstance(value, list):
         inner = next((c for c in candidates if c is not type(None)), None)
-        items = [_from_plain(item, inner) for item in value]
+        items = [_from_plain(item, inner, at and f"{at}[{number}]") for number, item in enumerate(value)]
         is_tuple = any(typing.get_origin(c) is tuple or c is tuple for c in (hint, *candidates))
         return tuple(items) if is_tuple else items
     return value

@@ -12,6 +12,7 @@ from typing import TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from arlab import plugins
 from arlab.configurable import from_spec
 
 T = TypeVar("T")
@@ -19,14 +20,17 @@ PACKAGES = (
     "arlab.backbones",
     "arlab.callbacks",
     "arlab.data",
+    "arlab.features",
     "arlab.generators",
     "arlab.heads",
-    "arlab.metrics",
     "arlab.optimization",
     "arlab.orderings",
     "arlab.pyramids",
     "arlab.tokenizers",
 )
+# They are run, by ``python -m``, and hold no components.
+_SCRIPTS = frozenset({"arlab.features.train_classifier"})
+_PLAIN = (bool, int, float, str, type(None))
 
 
 @functools.cache
@@ -35,45 +39,72 @@ def discover() -> None:
     for name in PACKAGES:
         module = importlib.import_module(name)
         for found in pkgutil.walk_packages(getattr(module, "__path__", ()), prefix=f"{name}."):
-            importlib.import_module(found.name)
+            if found.name not in _SCRIPTS:
+                importlib.import_module(found.name)
 
 
-def named(words: Sequence[str], expected: type[T]) -> T:
+def named(words: Sequence[str], expected: type[T], key: str) -> T:
     """A component as one names it on a command line: its class, then its options as KEY=VALUE.
 
+    Args:
+        words: the class and its options.
+        expected: the kind.
+        key: the command's option that takes these words, for what is told.
+
     Raises:
-        ValueError: there is no such class of this kind, an option is not of this form, or the class does not take it.
+        ValueError: there is no such class of this kind, an option is not of this form, missing, of another type, or
+            the class does not take it.
     """
     discover()
     known = {cls.__name__: cls for cls in _below(expected) if not inspect.isabstract(cls)}
     name, *options = words
     if name not in known:
-        raise ValueError(f"no {expected.__name__} is called {name!r}; there are: {', '.join(sorted(known))}")
+        there_are = f"there are: {', '.join(sorted(known))}"
+        left_out = plugins.left_out()
+        raise ValueError(f"{key}: no {expected.__name__} is called {name!r}; {there_are}{left_out and '.' + left_out}")
+    taken = inspect.signature(known[name]).parameters
+    hints = get_type_hints(known[name].__init__)
+    told = f"its options: {', '.join(taken) or 'none'} (arlab describe {name})"
     arguments: dict[str, object] = {}
     for option in options:
-        key, equals, value = option.partition("=")
+        word, equals, value = option.partition("=")
         if not equals:
-            raise ValueError(f"{name}: expected options as KEY=VALUE, got {option!r}")
-        arguments[key] = _parsed(value, get_type_hints(known[name].__init__).get(key))
+            raise ValueError(f"{key}: expected options of {name} as KEY=VALUE, got {option!r}")
+        if word not in taken:
+            raise ValueError(f"{key}: {name} has no option {word!r}; {told}")
+        arguments[word] = _parsed(value, hints.get(word), f"{key}: {name}: {word}")
+    missing = [word for word, each in taken.items() if each.default is each.empty and word not in arguments]
+    if missing:
+        raise ValueError(f"{key}: {name} needs {' '.join(f'{word}=VALUE' for word in missing)} behind it; {told}")
     try:
         return from_spec({"class_path": f"{known[name].__module__}.{name}", "init_args": arguments}, expected)
     except TypeError as error:
-        raise ValueError(f"{name}: {error}") from error
+        raise ValueError(f"{key}: {name}: {error}") from error
 
 
-def _parsed(word: str, hint: object) -> object:
-    """The value a word stands for; where a text is wanted, a file's name may look like a number."""
+def _parsed(word: str, hint: object, at: str) -> object:
+    """The value a word stands for; where a text is wanted, a file's name may look like a number.
+
+    Raises:
+        ValueError: it is no number, or whatever else alone is wanted.
+    """
+    wanted = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     try:
         value: object = yaml.safe_load(word)
     except yaml.YAMLError:
+        value = word
+    if str in wanted and value is not None:
         return word
-    wanted = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    return word if str in wanted and value is not None else value
+    plain = tuple(each for each in wanted if isinstance(each, type) and each in _PLAIN)
+    if len(plain) == len(wanted) and not isinstance(value, (*plain, *((int,) if float in plain else ()))):
+        names = " or ".join("null" if each is type(None) else each.__name__ for each in plain)
+        raise ValueError(f"{at}: expected {names}, got {word!r}")
+    return value
 
 
 def _below(cls: type[T]) -> Iterator[type[T]]:
     """The classes derived from one, itself first, as far as they are imported and do not hide."""
-    if not cls.__name__.startswith("_") and "<locals>" not in cls.__qualname__:
+    if not cls.__name__.startswith("_") and "<locals>" not in cls.__qualname__ and plugins.offered(cls):
         yield cls
     for derived in cls.__subclasses__():
         yield from _below(derived)

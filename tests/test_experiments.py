@@ -59,6 +59,23 @@ def test_documents_name_files_that_are_there(document: Path) -> None:
     assert not missing
 
 
+def test_the_tokenizer_of_the_documentation_is_exchanged_as_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    (written,) = re.findall(r"```yaml\n(# my_vq\.yaml\n.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("experiments").symlink_to(ROOT / "experiments")
+    Path("my_vq.yaml").write_text(written)
+    commands = re.findall(r"^arlab (fit .*(?:my_vq\.yaml|SimVQ|discriminator)[^#\n]*)", text, re.MULTILINE)
+    assert len(commands) == 4
+    small = ["--data.batch_size", "4", "--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu"]
+    for line in commands:
+        assert main([*line.split(), *small]) == 0
+    out = capsys.readouterr().out
+    assert "model.quantizer: VectorQuantizer -> SimVQ; dropped: codebook_size=512, " in out
+
+
 def test_the_readme_names_components_and_verbs_that_are_there(capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "README.md").read_text()
     commands = re.findall(r"^arlab (list|describe) (\S+)", text, re.MULTILINE)

@@ -20,7 +20,7 @@ usage: arlab {command} --config FILE [--config FILE ...] [--KEY VALUE ...]
                           --data.batch_size 32, --trainer.max_steps 2000, --trainer.callbacks+ SampleGrid
   --seed_everything N     seed of the initial weights and of dropout (0)
   --ckpt_path PATH        {ckpt_path}
-  --plugins FILE          a Python file whose classes can be named, too; may be repeated
+  --plugins FILE|FOLDER   Python files whose classes can be named, too; may be repeated (plugins/ is looked into anyhow)
   --tokenizer.KEY VALUE   any key of the experiment the tokenizer comes from
   --run_root FOLDER       where runs lie (ARLAB_RUNS in the environment; runs)
   --experiment NAME       the run's folder below it (the configuration's path without experiments/)

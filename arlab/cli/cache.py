@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from arlab.cli.arguments import parse
 from arlab.cli.config import Tree, find, overlay
 from arlab.cli.parser import Parser
+from arlab.runs.files import refuse_unwritable
 from arlab.runs.resolve import load_model, read, resolve
 
 if TYPE_CHECKING:
@@ -53,21 +54,25 @@ def main(argv: list[str]) -> int:
     """Run the command."""
     words, dotted = _split(argv)
     options = parser().read(words)
+    refuse_unwritable("out", options.out)
     resolved = resolve(options.run)
 
     import torch
 
+    from arlab.cli.progress import Progress
     from arlab.cli.quiet import quiet
     from arlab.discovery import discover
-    from arlab.plugins import load_all
+    from arlab.plugins import load_found, load_named
     from arlab.tokenizers.caching import Caching
     from arlab.trained import find_device
 
     quiet()
     discover()
-    load_all(options.plugins)
+    load_named(options.plugins)
+    tokenizer = _tokenizer(options.run)
+    load_found()
     caching = Caching(
-        tokenizer=_tokenizer(options.run),
+        tokenizer=tokenizer,
         data=_data(options.run, options.data, dotted),
         # An experiment's newest run may be another tomorrow.
         run=str(resolved.parent.parent if resolved.parent.name == "checkpoints" else resolved),
@@ -83,8 +88,12 @@ def main(argv: list[str]) -> int:
     start = time.perf_counter()
     before = signal.signal(signal.SIGTERM, _stop)
     try:
-        with _Progress() as progress:
-            made = caching.write(options.out, progress.advance, overwrite=options.overwrite)
+        with Progress("images") as progress:
+
+            def advance(part: str, done: int, total: int) -> None:
+                progress.advance(f"tokenizing {part}", done, total)
+
+            made = caching.write(options.out, advance, overwrite=options.overwrite)
     except (KeyboardInterrupt, _Terminated) as stopped:
         by_hand = isinstance(stopped, KeyboardInterrupt)
         name, number = ("Ctrl-C", signal.SIGINT) if by_hand else ("SIGTERM", signal.SIGTERM)
@@ -145,17 +154,16 @@ def _data(run: str, named: str | None, dotted: list[str]) -> LoadedData:
     Raises:
         ValueError: they are none, or have other options.
     """
-    from arlab import plugins
     from arlab.cli import schema
     from arlab.configurable import from_spec
     from arlab.data.data import ImageData
     from arlab.data.loaders import LoadedData
+    from arlab.plugins import load_named
     from arlab.runs.checkpoint import KEY
 
     words = [] if named is None else ["--config" if named.endswith((".yaml", ".yml")) else "--data", named]
     request = parse(["cache", *words, *dotted])
-    for file in request.tree.get("plugins") or []:
-        plugins.load(find(file, request.folders) or file)
+    load_named(find(file, request.folders) or file for file in request.tree.get("plugins") or [])
     tree: Tree = {"data": request.tree.get("data")}
     if named is None:
         recorded: Any = read(run)[KEY].get("data")
@@ -166,7 +174,7 @@ def _data(run: str, named: str | None, dotted: list[str]) -> LoadedData:
         tree = overlay({"data": recorded}, {"data": tree["data"]} if dotted else {}, [])
     if tree["data"] is None:
         raise ValueError(f"data: {named} names none")
-    data = from_spec(schema.resolve(tree["data"], ImageData, "data"), ImageData)
+    data = from_spec(schema.resolve(tree["data"], ImageData, "data"), ImageData, "data")
     if not isinstance(data, LoadedData):
         raise ValueError(f"data: {type(data).__name__} gives no images by their number (it is no LoadedData)")
     return data
@@ -180,41 +188,3 @@ def _summary(made: Manifest) -> str:
     tokens = " x ".join(map(str, made.shape))
     of = "" if made.codebook_size is None else f" of {made.codebook_size} codes"
     return f"{', '.join(parts)} images; {tokens} tokens{of} in {made.dtype}; {made.size / 2**20:.3g} MiB"
-
-
-class _Progress:
-    """A bar over the images of each part, on the error stream of a terminal."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
-        self.tasks: dict[str, Any] = {}
-        self.began: dict[str, tuple[float, int]] = {}
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self.bar.stop()
-
-    def advance(self, part: str, done: int, total: int) -> None:
-        """So many images of a part are done."""
-        if part not in self.tasks:
-            # Not before: reading images shows a bar of its own.
-            self.bar.start()
-            self.tasks[part] = self.bar.add_task(f"tokenizing {part}", total=total, speed="")
-            self.began[part] = (time.perf_counter(), done)
-        began, before = self.began[part]
-        speed = (done - before) / max(1e-9, time.perf_counter() - began)
-        self.bar.update(self.tasks[part], completed=done, speed=f"{speed:.3g} images/s")

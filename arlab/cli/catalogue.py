@@ -18,8 +18,10 @@ import docstring_parser
 import lightning as L
 import yaml
 
+from arlab import plugins
 from arlab.cli.errors import suggestion
 from arlab.cli.papers import Paper, papers_in
+from arlab.cli.stand_ins import stand_ins
 from arlab.configurable import Configurable, to_plain
 
 PARTS = "parts"
@@ -69,6 +71,12 @@ class Component:
     def name(self) -> str:
         """The bare name."""
         return self.cls.__name__
+
+    @property
+    def source(self) -> str:
+        """Where it comes from: its module, or the plugin it is in."""
+        plugin = plugins.source_of(self.cls)
+        return self.cls.__module__ if plugin is None else f"plugin {plugin}"
 
     @property
     def base(self) -> type[Configurable] | None:
@@ -137,13 +145,8 @@ class Component:
 
     @property
     def stand_ins(self) -> dict[str, str]:
-        """For options that are null by default: the class that stands in, where the component tells without data."""
-        try:
-            built = self.cls().spec()["init_args"]
-        except (TypeError, ValueError):
-            return {}
-        parts = built.items() if isinstance(built, dict) else ()
-        return {name: str(part["class_path"]).rpartition(".")[2] for name, part in parts if isinstance(part, dict)}
+        """For options that are null by default: the class that stands in, where that can be told."""
+        return {name: path.rpartition(".")[2] for name, path in stand_ins(self.cls).items()}
 
     @property
     def places(self) -> list[tuple[type[Configurable], str, bool]]:
@@ -202,7 +205,7 @@ def faces() -> list[Component]:
 
 
 def find(name: str) -> list[Component]:
-    """The components, faces or kinds of this name (bare or full; letter case does not matter).
+    """The components, faces or kinds of this name (bare or full; letter case does not matter; orderings for Ordering).
 
     Raises:
         ValueError: there is none; the message offers the nearest.
@@ -214,8 +217,13 @@ def find(name: str) -> list[Component]:
         if name.lower() in (component.name.lower(), f"{component.cls.__module__}.{component.name}".lower())
     ]
     if not found:
+        word = name.lower().replace("-", "_")
+        if word in WITHOUT_BASE:
+            raise ValueError(f"{word} have no class in common that could be described; see `arlab list {word}`")
+        found = [kind for kind in kinds().values() if word in _aliases(kind)]
+    if not found:
         known = [component.name for component in everything]
-        raise ValueError(f"no component is called {name!r}.{suggestion(name, known)}")
+        raise ValueError(f"no component is called {name!r}.{suggestion(name, known)}{plugins.left_out()}")
     return found
 
 
@@ -254,8 +262,9 @@ def _aliases(base: Component) -> set[str]:
 
 
 def _offered(cls: type[Configurable]) -> bool:
-    """Classes that hide, that exist inside a function only, or that speak for another component are not offered."""
-    return not cls.__name__.startswith("_") and "<locals>" not in cls.__qualname__ and cls.spec is Configurable.spec
+    """Not classes that hide, exist inside a function only, speak for another component, or of a plugin left out."""
+    hides = cls.__name__.startswith("_") or "<locals>" in cls.__qualname__ or not plugins.offered(cls)
+    return not hides and cls.spec is Configurable.spec
 
 
 def _subclasses(cls: type[Configurable]) -> list[type[Configurable]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -11,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arlab.cli.parser import Parser
+from arlab.cli.plan import check_out, parse_grid, write_plan
 
 if TYPE_CHECKING:
     from arlab.cli.catalogue import Component
@@ -58,13 +61,24 @@ def describe(argv: list[str]) -> int:
     """Run ``arlab describe``."""
     parser = Parser(
         command="describe",
-        description="What a component is, its options with types, defaults and help, its paper, and how to use it.",
-        examples="  arlab describe Raster\n  arlab describe Transformer --bibtex",
+        description="What a component is, its options with types, defaults and help, its paper, and how to use it.\n"
+        "With --out: what an ordering plans on a grid, drawn.",
+        examples="  arlab describe Raster\n  arlab describe Transformer --bibtex\n"
+        "  arlab describe NextNeighbor --grid 8x6 --out plan.png\n"
+        "  arlab describe NextScale 'patch_nums=[1, 2, 4]' --grid 4x4 --out plan.gif",
     )
     parser.add_argument("name", metavar="NAME", help="of a component or kind, as arlab list shows it")
-    parser.add_argument("--bibtex", action="store_true", help="print BibTeX entries of its papers and nothing else")
+    parser.add_argument("options", nargs="*", metavar="KEY=VALUE", help="with --out: options of the ordering")
+    parser.add_argument("--grid", metavar="HxW", help="with --out: the grid of tokens; also N or TxHxW")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="draw an ordering's plan: .png, or .gif step by step")
+    parser.add_argument(
+        "--bibtex",
+        action="store_true",
+        help="print BibTeX entries of its papers (authors are not known) and nothing else",
+    )
     parser.add_plugins()
     options = parser.read(argv)
+    grid = _grid_to_draw(options)
 
     from arlab.cli.catalogue import find
     from arlab.discovery import discover
@@ -79,16 +93,36 @@ def describe(argv: list[str]) -> int:
             raise ValueError(f"{options.name}: its documentation names no paper")
         print("\n\n".join(paper.bibtex() for paper in papers))
         return 0
+    if grid is not None:
+        print(f"{options.out}  {write_plan(found, options.options, grid, options.out)}")
+        return 0
     console = _console()
     for component in found:
         console.print(description(component))
     return 0
 
 
+def _grid_to_draw(options: argparse.Namespace) -> tuple[int, ...] | None:
+    """The grid whose plan is asked for; None where no picture is."""
+    if options.out is None:
+        if options.grid is not None or options.options:
+            given = "grid" if options.grid is not None else options.options[0]
+            raise ValueError(f"{given}: is for a picture of an ordering's plan; say where to: --out plan.png")
+        return None
+    if options.bibtex:
+        raise ValueError("out: --bibtex prints and nothing else; leave one of them out")
+    if options.grid is None:
+        raise ValueError("out: a picture of an ordering's plan needs a grid of tokens, as --grid 8x6")
+    check_out(options.out)
+    return parse_grid(options.grid)
+
+
 def description(component: Component) -> Group:
     """Everything about a component, ready to print."""
+    module = component.cls.__module__
+    where = module if component.source == module else f"{module}  {component.source}"
     parts: list[Text | Table] = [
-        Text.assemble((component.name, "bold"), f"  {component.kind}  {component.cls.__module__}\n"),
+        Text.assemble((component.name, "bold"), f"  {component.kind}  {where}\n"),
         Text(component.body + "\n"),
     ]
     if component.options:
@@ -138,7 +172,7 @@ def _table(components: list[Component]) -> Table:
     for component in components:
         papers = ", ".join(f"arXiv {paper.number}" for paper in component.papers[:1])
         summary = f"to subclass: {component.summary}" if component.abstract else component.summary
-        table.add_row(*map(Text, (component.name, summary, component.cls.__module__, papers)))
+        table.add_row(*map(Text, (component.name, summary, component.source, papers)))
     return table
 
 

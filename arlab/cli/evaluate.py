@@ -11,13 +11,14 @@ import json
 import math
 import os
 import platform
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arlab.cli.parser import Parser
-from arlab.plugins import load_all
+from arlab.plugins import load_found, load_named
+from arlab.ranges import require
+from arlab.runs.files import refuse_unwritable
 from arlab.runs.resolve import read, resolve
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def main(argv: list[str]) -> int:
     _check(options)
     path = resolve(options.run)
     out, picture = _places(path, options.out)
-    load_all(options.plugins)
+    refuse_unwritable("run" if options.out is None else "out", out)
+    load_named(options.plugins)
     held = read(path)
 
     from rich.console import Console
@@ -85,6 +87,7 @@ def main(argv: list[str]) -> int:
     from arlab.runs.files import write_text
 
     tokenizer = _tokenizer(options.run, held)
+    load_found()
     measured = _measure(options, tokenizer, held[KEY].get("data"))
     record = {
         "run": options.run,
@@ -120,10 +123,9 @@ def _check(options: argparse.Namespace) -> None:
     """See that numbers are in range and the file can be written, before anything is read."""
     for key in ("batch_size", "num_images"):
         value = getattr(options, key)
-        if value is not None and not 1 <= value <= _MOST_IMAGES:
-            raise ValueError(f"{key}: must be at least 1 and at most {_MOST_IMAGES}, got {value}")
-    if not 0 <= options.seed < 2**63:
-        raise ValueError(f"seed: must be at least 0 and below 2^63, got {options.seed}")
+        if value is not None:
+            require(key, value, at_least=1, at_most=_MOST_IMAGES)
+    require("seed", options.seed, at_least=0, below=2**63)
     if options.out is not None:
         if options.out.suffix.lower() != ".json":
             raise ValueError(f"out: must be a .json file, got {options.out}")
@@ -189,15 +191,16 @@ def _measure(options: argparse.Namespace, tokenizer: Tokenizer, spec: Any) -> Re
     """The figures of the images that were asked for."""
     import torch
 
+    from arlab.cli.progress import Progress
     from arlab.discovery import named
-    from arlab.metrics.classifier import shipped
-    from arlab.metrics.features import FeatureNetwork
+    from arlab.features.classifier import shipped
+    from arlab.features.feature_network import FeatureNetwork
     from arlab.metrics.protocol import Protocol
     from arlab.metrics.reconstruction import evaluate_reconstruction
     from arlab.trained import find_device
 
     facts = tokenizer.facts
-    network = shipped(facts.channels) if options.network is None else named(options.network, FeatureNetwork)
+    network = shipped(facts.channels) if options.network is None else named(options.network, FeatureNetwork, "network")
     network.refuse(facts.channels)
     tokenizer.to(find_device(options.device))
     part = _part(spec, options.split, facts)
@@ -205,7 +208,8 @@ def _measure(options: argparse.Namespace, tokenizer: Tokenizer, spec: Any) -> Re
     if count > len(part):
         raise ValueError(f"num_images: the {options.split} part has {len(part)} images, got {count}")
     order_N = torch.randperm(len(part), generator=torch.Generator().manual_seed(options.seed))
-    with _Progress(math.ceil(count / options.batch_size)) as progress:
+    batches = math.ceil(count / options.batch_size)
+    with Progress("batches") as progress:
         return evaluate_reconstruction(
             tokenizer,
             part,
@@ -213,30 +217,8 @@ def _measure(options: argparse.Namespace, tokenizer: Tokenizer, spec: Any) -> Re
             network=network,
             protocol=Protocol(split=options.split, seed=options.seed),
             batch_size=options.batch_size,
-            on_batch=progress.advance,
+            on_batch=lambda: progress.step("measuring", batches),
         )
-
-
-class _Progress:
-    """A bar over the batches, on the error stream of a terminal."""
-
-    def __init__(self, batches: int) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        self.bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-        self.task = self.bar.add_task("measuring", total=batches)
-
-    def __enter__(self) -> _Progress:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self.bar.stop()
-
-    def advance(self) -> None:
-        """One batch more."""
-        self.bar.update(self.task, advance=1)
 
 
 # ---- what is left of it

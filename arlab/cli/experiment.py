@@ -90,8 +90,8 @@ class Experiment:
         for own in ({"trainer": where}, self.tree.get("tokenizer") or {}):
             tree = overlay(tree, own, [])
         try:
-            _load_plugins(tree, (path.parent, *self.folders))
-            tree = checked(tree)
+            plugins.load_named(_named_plugins(tree, (path.parent, *self.folders)))
+            tree = _checked(tree)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
         made = Experiment(
@@ -144,7 +144,7 @@ class Experiment:
         if tokenizer is not None:
             tree["model"]["init_args"]["tokenizer"] = tokenizer
             tree.pop("tokenizer", None)
-        data = from_spec(copy.deepcopy(self.tree["data"]), ImageData)
+        data = from_spec(copy.deepcopy(self.tree["data"]), ImageData, "data")
         _wire(tree["model"], data, "model")
         runs = self.root / self.name
         return Prepared(self.part, self.title, runs, data, ArlabCLI(tree), tokenizer_key, start)
@@ -156,8 +156,8 @@ def from_request(request: Request) -> Experiment:
     Raises:
         ValueError: the configuration says something it may not, or a plugin cannot be loaded.
     """
-    _load_plugins(request.tree, request.folders)
-    tree = checked(request.tree)
+    plugins.load_all(_named_plugins(request.tree, request.folders))
+    tree = _checked(request.tree)
     return Experiment(
         name=request.name,
         title=request.named[0] if request.named else request.name,
@@ -167,13 +167,19 @@ def from_request(request: Request) -> Experiment:
     )
 
 
-def _load_plugins(tree: Tree, folders: Iterable[Path]) -> None:
-    """Execute the plugins of a configuration, before the classes they define are looked for."""
+def _named_plugins(tree: Tree, folders: Iterable[Path]) -> list[str | Path]:
+    """The plugins that a configuration names, to be executed before the classes they define are looked for."""
     files = tree.get("plugins") or []
     if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
         raise ValueError(f"plugins: expected Python files, got {files!r}")
-    for file in files:
-        plugins.load(find(file, folders) or file)
+    return [find(file, folders) or file for file in files]
+
+
+def _checked(tree: Tree) -> Tree:
+    """The tree with classes found; it names the plugins that were found by themselves, too, as far as it uses them."""
+    tree = checked(tree)
+    found = plugins.found_files(tree)
+    return {**tree, "plugins": [*tree.get("plugins", []), *found]} if found else tree
 
 
 def _names_class(node: object) -> bool:
@@ -220,7 +226,8 @@ def _key_of_run(path: Path) -> str:
 
 def _no_tokenizer(given: str, root: Path) -> str:
     known: Iterable[str] = (path.parent.parent.as_posix() for path in root.glob("**/checkpoints/best.ckpt"))
-    return f"no class, run, checkpoint or experiment '{given}'.{suggestion(given, [*known, *named((Tokenizer,))])}"
+    near = suggestion(given, [*known, *named((Tokenizer,))])
+    return f"no class, run, checkpoint or experiment '{given}'.{near}{plugins.left_out()}"
 
 
 def _class_of(spec: Tree) -> type:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from arlab.cli.parser import Parser
+from arlab.runs.files import refuse_unwritable
 from arlab.runs.resolve import resolve
 
 _EXAMPLES = """\
@@ -27,6 +28,7 @@ def parser() -> Parser:
 def main(argv: list[str]) -> int:
     """Run the command."""
     options = parser().read(argv)
+    refuse_unwritable("out", options.out)
     run = resolve(options.run)
 
     from arlab.runs.export import export

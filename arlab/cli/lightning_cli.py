@@ -59,7 +59,7 @@ class ArlabCLI(LightningCLI):
         # Those below stand in a configuration only where they were given.
         for key, kind, what in (
             ("best", Best, "which figure says what the best checkpoint is"),
-            ("plugins", list[str], "Python files whose classes can be named"),
+            ("plugins", list[str], "Python files, or folders of them, whose classes can be named"),
             ("tokenizer", dict, "laid over the experiment of the tokenizer"),
         ):
             if key in self._tree:
@@ -86,7 +86,7 @@ class ArlabCLI(LightningCLI):
         seed = self.config.seed_everything
         if seed is not False:
             L.seed_everything(seed, workers=True, verbose=False)
-        return from_spec(self.plain()["model"], Module)
+        return from_spec(self.plain()["model"], Module, "model")
 
     def build_trainer(self, folder: Path, callbacks: list[Callback]) -> L.Trainer:
         """A Trainer that writes into a folder: checkpoints whole or not at all, TensorBoard under ``logs``.

@@ -35,6 +35,8 @@ COMMANDS = {
     "evaluate": Command("arlab.cli.evaluate", "measure what a trained tokenizer keeps of images and what it costs"),
     "list": Command("arlab.cli.components", "the orderings, heads, tokenizers, ... there are", "list_components"),
     "describe": Command("arlab.cli.components", "a component: what it is, its options, its paper", "describe"),
+    "new": Command("arlab.cli.new", "write a working ordering, pyramid, head or experiment to start from"),
+    "check": Command("arlab.cli.check", "try the laws of its kind on an ordering, head, pyramid, ..., a plugin's too"),
     "cache": Command("arlab.cli.cache", "write the tokens of an image set, to train generators on"),
     "export": Command("arlab.cli.export", "write a trained model as safetensors and JSON"),
     "doctor": Command("arlab.cli.doctor", "versions, devices, disk, and known conflicts with their remedies"),

@@ -29,13 +29,21 @@ class Paper:
         words = re.findall(r"[a-z0-9]+", (self.nickname or self.title.split(":")[0]).lower())
         return "-".join(words[:4])
 
+    @property
+    def year(self) -> int:
+        """Of its first version, which the number begins with: 2404.02905 is of April 2024."""
+        return 2000 + int(self.number[:2])
+
     def bibtex(self) -> str:
-        """A BibTeX entry of what is known."""
+        """A BibTeX entry of what is known: valid, but without authors; ``key`` is what styles sort and label by."""
         return (
             f"@misc{{{self.key},\n"
             f"  title = {{{{{self.title}}}}},\n"
+            f"  year = {{{self.year}}},\n"
             f"  eprint = {{{self.number}}},\n"
             "  archivePrefix = {arXiv},\n"
+            f"  url = {{https://arxiv.org/abs/{self.number}}},\n"
+            f"  key = {{{self.nickname or self.title}}},\n"
             "}"
         )
 

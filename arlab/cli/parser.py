@@ -30,7 +30,11 @@ class Parser(argparse.ArgumentParser):
     def add_plugins(self) -> None:
         """Offer ``--plugins``."""
         self.add_argument(
-            "--plugins", action="append", default=[], metavar="FILE", help="a Python file whose classes are needed, too"
+            "--plugins",
+            action="append",
+            default=[],
+            metavar="PATH",
+            help="a Python file, or a folder of them, whose classes are needed, too (plugins/ is looked into anyhow)",
         )
 
     def read(self, argv: list[str]) -> argparse.Namespace:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arlab.cli.parser import Parser
-from arlab.plugins import load_all
+from arlab.plugins import load_found, load_named
+from arlab.ranges import require
+from arlab.runs.files import refuse_unwritable
 from arlab.runs.resolve import load_model, resolve
 
 if TYPE_CHECKING:
@@ -38,13 +39,29 @@ def parser() -> Parser:
     )
     options.add_argument("--seed", type=int, default=0, metavar="N", help="of all randomness (%(default)s)")
     options.add_argument(
-        "--temperature", type=float, default=1.0, metavar="T", help="0 takes the most likely token (%(default)s)"
+        "--temperature",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        metavar="T",
+        help="0 takes the most likely token (1.0); several: one a step, the last from there on",
     )
     options.add_argument(
-        "--top_k", type=int, default=0, metavar="K", help="draw among the K most likely tokens; 0 = all (%(default)s)"
+        "--top_k",
+        type=int,
+        nargs="+",
+        default=[0],
+        metavar="K",
+        help="draw among the K most likely tokens; 0 = all (0); several: one a step, the last from there on",
     )
     options.add_argument(
         "--top_p", type=float, default=1.0, metavar="P", help="of those, the fewest with this mass (%(default)s)"
+    )
+    options.add_argument(
+        "--patch_nums",
+        nargs="+",
+        metavar="N|HxW",
+        help="other levels, coarse to fine, than the model was trained on, and so other sizes (FlexVAR)",
     )
     options.add_argument("--batch_size", type=int, default=64, metavar="N", help="images at a time (%(default)s)")
     options.add_argument("--device", metavar="DEVICE", help="cpu, cuda, ... (the accelerator where there is one)")
@@ -61,20 +78,27 @@ def parser() -> Parser:
 def main(argv: list[str]) -> int:
     """Run the command."""
     options = parser().read(argv)
-    _check_paths(options)
+    _check(options)
     run = resolve(options.run)
 
     from arlab.cli.film import Film
+    from arlab.cli.progress import Progress
     from arlab.generators.generator import Generator
+    from arlab.generators.schedules import PerStep
     from arlab.trained import Trained
 
-    load_all(options.plugins)
+    load_named(options.plugins)
+    temperature, top_k = (
+        PerStep(values=tuple(given)) if len(given) > 1 else given[0] for given in (options.temperature, options.top_k)
+    )
     trained = Trained(load_model(run, Generator))
+    load_found()
     film = None if options.steps_out is None else Film()
-    with _Progress(math.ceil(options.num_images / max(1, options.batch_size))) as progress:
+    batches = math.ceil(options.num_images / max(1, options.batch_size))
+    with Progress("steps") as progress:
 
         def on_step(partial: Partial) -> None:
-            progress.advance(partial)
+            progress.step("sampling", batches * partial.progress.steps)
             if film is not None:
                 film.add(partial)
 
@@ -84,9 +108,10 @@ def main(argv: list[str]) -> int:
             num_images=options.num_images,
             guidance_scale=options.guidance_scale,
             seed=options.seed,
-            temperature=options.temperature,
-            top_k=options.top_k,
+            temperature=temperature,
+            top_k=top_k,
             top_p=options.top_p,
+            patch_nums=None if options.patch_nums is None else [_sides(word) for word in options.patch_nums],
             batch_size=options.batch_size,
             device=options.device,
             on_step=on_step,
@@ -100,42 +125,35 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _check_paths(options: argparse.Namespace) -> None:
-    """See that what was asked for can be written, before anything is computed."""
+def _sides(word: str) -> int | list[int]:
+    """7, or 7x5, one number per axis."""
+    if not all(side.isdecimal() for side in word.split("x")):
+        raise ValueError(f"patch_nums: expected sizes such as 7 or 7x5, got {word!r}")
+    sides = [int(side) for side in word.split("x")]
+    return sides if len(sides) > 1 else sides[0]
+
+
+def _check(options: argparse.Namespace) -> None:
+    """See that what was asked for can be drawn and written, before anything is computed."""
+    for word in options.patch_nums or ():
+        _sides(word)
+    for key in ("temperature", "top_k"):
+        for value in getattr(options, key):
+            require(key, value, at_least=0)
     if options.out.suffix.lower() != ".png":
         raise ValueError(f"out: must be a .png file, got {options.out}")
     if options.out.is_dir():
         raise ValueError(f"out: {options.out} is a folder; name a .png file")
+    refuse_unwritable("out", options.out)
     for key in ("columns", "scale"):
         value = getattr(options, key)
-        if value is not None and value < 1:
-            raise ValueError(f"{key}: must be at least 1, got {value}")
+        if value is not None:
+            require(key, value, at_least=1)
     folder = options.steps_out
     if folder is not None and folder.suffix.lower() != ".gif" and folder.exists():
         if not folder.is_dir():
             raise ValueError(f"steps_out: must be a .gif file or a folder, got {folder}")
         if any(folder.iterdir()):
             raise ValueError(f"steps_out: {folder} is not empty; name another folder or a .gif file")
-
-
-class _Progress:
-    """A bar over the steps of all batches, on the error stream of a terminal."""
-
-    def __init__(self, batches: int) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        self.batches = batches
-        self.bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-        self.task = self.bar.add_task("sampling", total=None)
-
-    def __enter__(self) -> _Progress:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self.bar.stop()
-
-    def advance(self, partial: Partial) -> None:
-        """One step more."""
-        self.bar.update(self.task, total=self.batches * partial.progress.steps, advance=1)
+    if folder is not None:
+        refuse_unwritable("steps_out", folder)

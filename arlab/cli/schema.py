@@ -21,9 +21,11 @@ from typing import Any
 import lightning as L
 from jsonargparse import ArgumentParser
 
+from arlab import plugins
 from arlab.callbacks.run_checkpoints import Best
 from arlab.cli.config import Tree
 from arlab.cli.errors import suggestion
+from arlab.cli.stand_ins import stand_ins
 from arlab.cli.trainer_options import check_trainer
 from arlab.configurable import Configurable
 from arlab.data.data import ImageData
@@ -127,9 +129,22 @@ def _component(spec: Mapping[str, Any], kinds: list[type], at: str) -> Tree:
             offer = f", one of {', '.join(choices)}" if choices else ""
             raise ValueError(f"{at}.{name}: {cls.__name__} needs it{offer}")
     arguments = {
-        key: resolve(value, hints[key], f"{at}.{key}") if key in hints else value for key, value in given.items()
+        key: resolve(_of_default(cls, key, value, hints[key]), hints[key], f"{at}.{key}") if key in hints else value
+        for key, value in given.items()
     }
     return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": arguments}
+
+
+def _of_default(owner: type, key: str, value: Any, hint: Any) -> Any:
+    """Options that are given without a class belong to the part that stands there by default."""
+    kinds = [member for member in _members(hint) if _is_component(member)]
+    wanting = isinstance(value, Mapping) and bool(value) and "class_path" not in value
+    if not wanting or not kinds or not all(map(inspect.isabstract, kinds)):
+        return value
+    names = named(tuple(kinds))
+    only = next(iter(names)) if len(names) == 1 else None
+    name = stand_ins(owner).get(key, only)
+    return value if name is None else {"class_path": name, "init_args": value}
 
 
 def _class(name: str, kinds: list[type], at: str) -> type:
@@ -140,7 +155,8 @@ def _class(name: str, kinds: list[type], at: str) -> type:
             paths = ", ".join(f"{cls.__module__}.{name}" for cls in found)
             raise ValueError(f"{at}: several classes are named '{name}'; give the full path, one of {paths}")
         if not found:
-            raise ValueError(f"{at}: {_what_else(name, expected)}.{suggestion(name, named(tuple(kinds)))}")
+            told = f"{_what_else(name, expected)}.{suggestion(name, named(tuple(kinds)))}"
+            raise ValueError(f"{at}: {told}{plugins.left_out()}")
         return found[0]
     if not all(part.isidentifier() for part in name.split(".")):
         raise ValueError(f"{at}: {name!r} is no name of a class.{suggestion(name, named(tuple(kinds)))}")
@@ -148,7 +164,7 @@ def _class(name: str, kinds: list[type], at: str) -> type:
     try:
         cls = getattr(importlib.import_module(module), last)
     except ImportError as error:
-        raise ValueError(f"{at}: {name}: {error}") from error
+        raise ValueError(f"{at}: {name}: {error}.{plugins.left_out()}".removesuffix(".")) from error
     except AttributeError as error:
         raise ValueError(f"{at}: module '{module}' has no class '{last}'") from error
     if not (isinstance(cls, type) and issubclass(cls, tuple(kinds))):
@@ -160,7 +176,8 @@ def _class(name: str, kinds: list[type], at: str) -> type:
 
 def _what_else(name: str, expected: str) -> str:
     """What a name that is no class of the kind is instead."""
-    other = next((cls for cls in _below((Configurable, L.Callback)) if cls.__name__ == name), None)
+    below = _below((Configurable, L.Callback))
+    other = next((cls for cls in below if cls.__name__ == name and plugins.offered(cls)), None)
     if other is None:
         return f"no class named '{name}' is loaded"
     if inspect.isabstract(other):
@@ -187,7 +204,8 @@ def named(kinds: tuple[type, ...]) -> dict[str, list[type]]:
     """Concrete classes of these kinds by bare name."""
     found: dict[str, list[type]] = {}
     for cls in _below(kinds):
-        if not (inspect.isabstract(cls) or cls.__name__.startswith("_") or "<locals>" in cls.__qualname__):
+        hides = cls.__name__.startswith("_") or "<locals>" in cls.__qualname__ or not plugins.offered(cls)
+        if not (hides or inspect.isabstract(cls)):
             found.setdefault(cls.__name__, []).append(cls)
     return found
 

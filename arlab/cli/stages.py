@@ -58,6 +58,8 @@ def fit(request: Request) -> int:
             say(console, f"{experiment.part}: {verb}: {run.folder.path}")
         else:
             if experiment is not last:
+                with _told_of(experiment, last):
+                    run.cli.build_model()
                 _refuse_early(last)
             count = f"stage {number} of {len(experiments)}: " if len(experiments) > 1 else ""
             with _told_of(experiment, last):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from arlab.ranges import require
+
 _LEAST = {
     "accumulate_grad_batches": 1,
     "check_val_every_n_epoch": 1,
@@ -39,18 +41,18 @@ def check_trainer(options: Mapping[str, Any]) -> None:
     """
     for key, least in _LEAST.items():
         value = options.get(key)
-        if value is not None and value < least:
-            raise ValueError(f"trainer.{key}: must be at least {least}, got {value}")
+        if value is not None:
+            require(f"trainer.{key}", value, at_least=least)
     for key in _LIMITS:
         value = options.get(key)
         least = 1 if key == "val_check_interval" else 0
         if (isinstance(value, float) and not 0 <= value <= 1) or (value == 0 and least):
             raise ValueError(f"trainer.{key}: must be a number of batches or a share of them in [0, 1], got {value}")
-        if isinstance(value, int) and value < least:
-            raise ValueError(f"trainer.{key}: must be at least {least}, got {value}")
+        if isinstance(value, int):
+            require(f"trainer.{key}", value, at_least=least)
     clip = options.get("gradient_clip_val")
-    if clip is not None and clip < 0:
-        raise ValueError(f"trainer.gradient_clip_val: must be at least 0, got {clip}")
+    if clip is not None:
+        require("trainer.gradient_clip_val", clip, at_least=0)
     _check_devices(options.get("devices"))
 
 

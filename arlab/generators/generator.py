@@ -197,7 +197,9 @@ class Generator(Module):
 
     def on_fit_start(self) -> None:
         """Tokenise images that never change once per run; always in the same batches, so that resuming is exact."""
-        still = None if self.data is None or self.ordering.draws_layouts else self.data.still()
+        # A trial of a step or two does not pay for tokens of all images.
+        needless = self.ordering.draws_layouts or bool(vars(self.trainer).get("fast_dev_run"))
+        still = None if self.data is None or needless else self.data.still()
         encoded = [self.tokenizer.encoded(batch.image.to(self.device)) for batch in still or ()]
         deviation = [each.deviation for each in encoded if each.deviation is not None]
         tokens = [each.tokens for each in encoded]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,18 +18,46 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 
     The draft is flushed to the disk, then renamed: a kill at any moment leaves the old content or the new. Missing
     folders above are made. After an error nothing is left; after a kill a file that ``LEFTOVERS`` matches.
+
+    Raises:
+        OSError: naming the path, never the draft, which nobody has asked for.
     """
     path = Path(path)
+    if path.parent.exists() and not path.parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    remove(draft)
     try:
+        remove(draft)
         yield draft
         for file in draft.rglob("*") if draft.is_dir() else [draft]:
             _flush(file)
         os.replace(draft, path)
+    except OSError as error:
+        if isinstance(error.filename, (str, Path)) and Path(error.filename).is_relative_to(draft):
+            error.filename = str(path / Path(error.filename).relative_to(draft))
+        raise
     finally:
-        remove(draft)
+        # The error that is on its way says more than one of tidying up.
+        with contextlib.suppress(OSError):
+            remove(draft)
+
+
+def refuse_unwritable(key: str, path: Path) -> None:
+    """See that a path can be written, before work is put into what is to go there.
+
+    Args:
+        key: the option that names it.
+        path: of a file or a folder; folders above it may be missing.
+
+    Raises:
+        ValueError: a file stands in its way, or there is no permission.
+    """
+    above = next(parent for parent in (*path.parents, Path()) if os.path.lexists(parent))
+    if not above.is_dir():
+        raise ValueError(f"{key}: {path} cannot be written, {above} is no folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ValueError(f"{key}: {path} cannot be written, there is no permission to write into {above}")
 
 
 def write_text(path: Path, text: str) -> None:

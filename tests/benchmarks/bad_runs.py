@@ -29,9 +29,9 @@ import arlab
 from arlab.cli.main import main as run_arlab
 from arlab.data.fashion_mnist import FashionMNIST
 from arlab.data.stream import Images, normalised
+from arlab.features.classifier import fashion_classifier
 from arlab.generators.generator import Generator
 from arlab.images import image_grid
-from arlab.metrics.classifier import fashion_classifier
 from arlab.runs.files import written_whole
 from arlab.trained import Trained
 from tests.benchmarks.generation_figures import generated

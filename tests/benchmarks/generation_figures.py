@@ -21,9 +21,9 @@ import torch
 import arlab
 from arlab.data.fashion_mnist import FashionMNIST
 from arlab.data.stream import Images
+from arlab.features.classifier import FeatureClassifier, fashion_classifier
 from arlab.generators.generator import Generator
 from arlab.images import to_uint8
-from arlab.metrics.classifier import FeatureClassifier, fashion_classifier
 from arlab.metrics.generation import GenerationFigures, evaluate_generation, real_anchor
 from arlab.metrics.protocol import Protocol
 from arlab.runs.files import write_text

@@ -24,9 +24,9 @@ from torch import Tensor
 from arlab.configurable import from_spec
 from arlab.data.loaders import LoadedData, Split
 from arlab.discovery import discover
+from arlab.features.classifier import EmojiClassifier, FashionClassifier
+from arlab.features.feature_network import FeatureNetwork
 from arlab.images import image_grid
-from arlab.metrics.classifier import EmojiClassifier, FashionClassifier
-from arlab.metrics.features import FeatureNetwork
 from arlab.metrics.protocol import Protocol
 from arlab.metrics.reconstruction import code_figures, cost, evaluate_reconstruction
 from arlab.runs.checkpoint import KEY

@@ -124,7 +124,7 @@ def bare_arm(data: FashionMNIST, steps: int) -> list[float]:
     before = time.perf_counter()
     for step, row in enumerate(_rows(len(labels_N), data.batch_size, steps)):
         rng = BatchRng(mix_seed(0, step, 0), len(row))
-        loss = generator.objective.loss(generator, tokens_NN[row], labels_N[row], rng)
+        loss = generator.objective.loss(generator, tokens_NN[row], labels_N[row], rng, generator.layout)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(generator.parameters(), clip)

@@ -154,7 +154,7 @@ def test_a_damaged_cache_is_told_and_made_again(told: Callable[..., str]) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--views", "0"], "views: must be at least 1 and at most 1000, got 0"),
+        (["--views", "0"], "views: must be from 1 to 1000, got 0"),
         (["--views", "many"], "--views: invalid int value: 'many'"),
         (["--dtype", "float16"], "dtype: VQTokenizer gives indices"),
         (["--dtype", "int3"], "invalid choice: 'int3'"),

@@ -16,9 +16,9 @@ from arlab.data.digits import Digits
 from arlab.data.emoji import Emoji
 from arlab.data.fashion_mnist import FashionMNIST
 from arlab.data.folder import ImageFolder
+from arlab.features.classifier import EmojiClassifier, FashionClassifier, save_classifier
+from arlab.features.train_classifier import train
 from arlab.images import to_uint8
-from arlab.metrics.classifier import EmojiClassifier, FashionClassifier, save_classifier
-from arlab.metrics.train_classifier import train
 from arlab.runs.checkpoint import KEY, read
 from arlab.tokenizers.autoencoder import ConvAutoencoder
 from arlab.tokenizers.quantizers.vq import VectorQuantizer
@@ -161,17 +161,20 @@ def test_colour_is_seen_by_the_colour_network_and_any_other_on_request(capsys: p
         ([RUN, "--split", "val"], "invalid choice: 'val' (choose from"),
         ([RUN, "--num-images", "3"], "Did you mean '--num_images'?"),
         ([RUN, "--num_images", "201"], "num_images: the validation part has 200 images, got 201"),
-        ([RUN, "--num_images", "0"], "num_images: must be at least 1 and at most 1000000, got 0"),
-        ([RUN, "--batch_size", "-1"], "batch_size: must be at least 1 and at most 1000000, got -1"),
+        ([RUN, "--num_images", "0"], "num_images: must be from 1 to 1000000, got 0"),
+        ([RUN, "--batch_size", "-1"], "batch_size: must be from 1 to 1000000, got -1"),
         ([RUN, "--seed", "-1"], "seed: must be at least 0"),
         ([RUN, "--device", "tpu"], "device: 'tpu' is not available here"),
         ([RUN, "--out", "figures.txt"], "out: must be a .json file, got figures.txt"),
         ([RUN, "--out", "folder.json"], "out: folder.json is a folder; name a .json file"),
-        ([RUN, "--network", "Inception"], "no FeatureNetwork is called 'Inception'; there are: EfficientNetLite0, "),
-        ([RUN, "--network", "LPIPS"], "missing a required argument: 'vgg'"),
+        (
+            [RUN, "--network", "Inception"],
+            "network: no FeatureNetwork is called 'Inception'; there are: EfficientNetLite0, ",
+        ),
+        ([RUN, "--network", "LPIPS"], "network: LPIPS needs vgg=VALUE behind it; its options: vgg, linear ("),
         ([RUN, "--network", "LPIPS", "vgg=no.pth"], "LPIPS.vgg: no such file: no.pth"),
-        ([RUN, "--network", "LPIPS", "vgg"], "LPIPS: expected options as KEY=VALUE, got 'vgg'"),
-        ([RUN, "--network", "LPIPS", "vgh=no.pth"], "has no option 'vgh'"),
+        ([RUN, "--network", "LPIPS", "vgg"], "network: expected options of LPIPS as KEY=VALUE, got 'vgg'"),
+        ([RUN, "--network", "LPIPS", "vgh=no.pth"], "network: LPIPS has no option 'vgh'; its options: vgg, linear ("),
         ([RUN, "--network", "LPIPS", "vgg=3"], "LPIPS.vgg: no such file: 3;"),
         (["runs/generator"], "is a Generator; evaluate measures tokenizers"),
         (["runs/unknown"], "does not say which data it was trained on"),

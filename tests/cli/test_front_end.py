@@ -22,6 +22,7 @@ from arlab.cli.papers import Paper, papers_in
 from arlab.configurable import Configurable, from_spec
 from arlab.data.digits import Digits
 from arlab.discovery import discover
+from arlab.generators.schedules import PerStep
 from arlab.orderings.traversal import Traversal
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
 from tests.tiny_runs import save_run, tiny_generator
@@ -31,7 +32,7 @@ RUN = "runs/tiny/raster"
 OFFERED = [component for component in components() if component.cls.__module__.startswith("arlab.")]
 
 
-class Spiral(Traversal):
+class Roundabout(Traversal):
     """A plugin's ordering: from the centre outwards."""
 
     def groups(self, grid):
@@ -96,15 +97,17 @@ def test_help_of_training_says_where_the_rest_is(name, capsys):
         (["sample", "runs/tiny/rastr"], "Did you mean runs/tiny/raster"),
         (["sample", RUN, "--guidence_scale", "2"], "Did you mean '--guidance_scale'?"),
         (["sample", RUN, "--num_images", "many"], "--num_images: invalid int value: 'many'"),
-        (["sample", RUN, "--num_images", "0"], "num_images: must be at least 1 and at most 1000000, got 0"),
+        (["sample", RUN, "--num_images", "0"], "num_images: must be from 1 to 1000000, got 0"),
         (["sample", RUN, "--classes", "3"], "classes: no class '3'; there are: 0 Shoe, 1 ankle boot, 2 bag"),
-        (["sample", RUN, "--top_p", "0"], "top_p: must be in (0, 1], got 0.0"),
+        (["sample", RUN, "--temperature", "1", "-1"], "temperature: must be at least 0, got -1.0"),
+        (["sample", RUN, "--top_p", "0"], "top_p: must be positive and at most 1, got 0.0"),
         (["sample", RUN, "--device", "tpu"], "device: 'tpu' is not available here"),
         (["sample", RUN, "--out", "grid.jpeg"], "out: must be a .png file, got grid.jpeg"),
         (["sample", RUN, "--columns", "0"], "columns: must be at least 1, got 0"),
         (["sample", RUN, "--steps_out", "runs"], "steps_out: runs is not empty"),
         (["list", "orderngs"], "Did you mean 'orderings'?"),
         (["describe", "Rastr"], "Did you mean 'Raster'?"),
+        (["describe", "callbacks"], "callbacks have no class in common that could be described; see `arlab list callb"),
         (["describe", "NoRotary", "--bibtex"], "names no paper"),
         (["export", RUN], "required: --out"),
         (["export", RUN, "--out", "runs"], "out: runs exists and is not an empty folder"),
@@ -143,6 +146,14 @@ def test_sample_writes_what_python_gives(capsys):
     pictures.save("python.png")
     assert Path("python.png").read_bytes() == Path("deep/er/grid.png").read_bytes()
     assert [path.name for path in Path("deep/er").iterdir()] == ["grid.png"]
+
+
+def test_several_numbers_are_one_a_step():
+    arguments = ["--num_images", "4", "--temperature", "1.5", "0", "--top_k", "6", "3", "0"]
+    assert main(["sample", RUN, *arguments]) == 0
+    temperature, top_k = PerStep(values=(1.5, 0)), PerStep(values=(6, 3, 0))
+    pictures = arlab.load(RUN).sample(num_images=4, temperature=temperature, top_k=top_k)
+    assert np.array_equal(np.asarray(Image.open("grid.png")), pictures.grid())
 
 
 def test_steps_grow_to_the_final_grid():
@@ -188,10 +199,18 @@ def test_kinds_go_by_several_names():
     assert all(of_kind(kind) for kind in kinds())
 
 
+@pytest.mark.parametrize("name", ["orderings", "ordering", "feature-networks", "Guidance", "data"])
+def test_a_kind_is_described_under_each_of_its_names(name):
+    (kind,) = find(name)
+    assert kind.abstract
+    assert kind.implementations
+    assert kind.cls in {base.cls for base in kinds().values()}
+
+
 def test_plugins_are_found_once_imported_under_the_outermost_kind():
-    (spiral,) = find("spiral")
-    assert (spiral.cls, spiral.kind, spiral.base.__name__) == (Spiral, "orderings", "Ordering")
-    assert spiral in of_kind("orderings")
+    (roundabout,) = find("roundabout")
+    assert (roundabout.cls, roundabout.kind, roundabout.base.__name__) == (Roundabout, "orderings", "Ordering")
+    assert roundabout in of_kind("orderings")
 
 
 def test_faces_for_authors_are_listed_and_described_but_cannot_be_named(capsys):
@@ -239,10 +258,26 @@ def test_bibtex_cites_what_is_written_there(capsys):
     assert capsys.readouterr().out == (
         "@misc{llamagen,\n"
         "  title = {{Autoregressive Model Beats Diffusion: Llama for Scalable Image Generation}},\n"
+        "  year = {2024},\n"
         "  eprint = {2406.06525},\n"
         "  archivePrefix = {arXiv},\n"
+        "  url = {https://arxiv.org/abs/2406.06525},\n"
+        "  key = {LlamaGen},\n"
         "}\n"
     )
+
+
+def test_every_bibtex_entry_is_well_formed():
+    entries = {paper.bibtex() for component in OFFERED for paper in component.papers}
+    assert len(entries) > 20
+    for entry in entries:
+        head, *fields, end = entry.splitlines()
+        assert re.fullmatch(r"@misc\{[a-z0-9-]+,", head)
+        assert all(re.fullmatch(r"  \w+ = \{[^{}]+\},|  title = \{\{[^{}]+\}\},", field) for field in fields), entry
+        assert not re.search(r"[&%#_$]", "".join(fields[:1])), "needs a backslash in BibTeX"
+        assert end == "}"
+    years = {paper.number: paper.year for component in OFFERED for paper in component.papers}
+    assert (years["2404.02905"], years["1402.0915"]) == (2024, 2014)
 
 
 @pytest.mark.parametrize(

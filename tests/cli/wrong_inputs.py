@@ -61,7 +61,7 @@ ROWS = (
         "typo in an option",
         f"{FIT} --model.ordring Raster",
         "model: Generator has no option 'ordring'. Did you mean 'ordering'? Known: backbone, conditioner, "
-        "ema_decay, facts, head, objective, optimizer, ordering, seed, tokenizer.",
+        "ema_decay, facts, head, initialisation, objective, optimizer, ordering, seed, tokenizer.",
     ),
     Row(
         "typo two levels down",
@@ -89,7 +89,8 @@ ROWS = (
     Row(
         "typo deep in a list",
         f"{FIT} --trainer.callbacks.sampler.guidance.guidance_scal 2",
-        "trainer.callbacks[0].sampler.guidance: has options but no class_path; name a class first, one of {Guidance}",
+        "trainer.callbacks[0].sampler.guidance: ConstantGuidance has no option 'guidance_scal'. Did you mean "
+        "'guidance_scale'? Known: guidance_scale, until_token.",
     ),
     Row(
         "typo in the facts",
@@ -162,8 +163,25 @@ ROWS = (
     ),
     Row(
         "options without a class",
-        f"{FIT} --model.backbone.rotary.base 3",
-        "model.backbone.rotary: has options but no class_path; name a class first, one of {Rotary}",
+        f"{VQ} --model.adversarial.regularizer.weight 3",
+        "model.adversarial.regularizer: has options but no class_path; name a class first, one of "
+        "{DiscriminatorRegularizer}",
+    ),
+    Row(
+        "options of the part that stands there by default",
+        f"{VQ} --model.adversarial.discriminator.num_layers 0",
+        "model.adversarial.discriminator.num_layers: must be at least 1, got 0",
+    ),
+    Row(
+        "an option of a part's part",
+        f"{VQ} --model.quantizer PyramidQuantizer --model.quantizer.quantizer.codebook_size 1",
+        "model.quantizer.quantizer.codebook_size: must be from 2 to 1048576, got 1",
+    ),
+    Row(
+        "a mistake in a generator's tokenizer",
+        "fit --config experiments/tiny/raster.yaml --tokenizer.model.token_width 0",
+        "experiments/tiny/tokenizers/vq.yaml (--tokenizer.KEY VALUE adjusts it): model.token_width: must be from 1 to "
+        "65536, got 0",
     ),
     Row(
         "options that are none",
@@ -248,7 +266,7 @@ ROWS = (
         f"{FIT} --model.optimizer.learning_rate .inf",
         "model.optimizer.learning_rate: must be a finite number, got inf",
     ),
-    Row("negative", f"{FIT} --model.backbone.width -1", "backbone.width: must be at least 1, got -1"),
+    Row("negative", f"{FIT} --model.backbone.width -1", "model.backbone.width: must be at least 1, got -1"),
     Row(
         "larger than any memory",
         f"{FIT} --model.backbone.width 1000000000000000",
@@ -263,14 +281,18 @@ ROWS = (
     Row(
         "too many layers",
         f"{FIT} --model.backbone.num_layers 1000000",
-        "backbone.num_layers: must be at most 1000, got 1000000",
+        "model.backbone.num_layers: must be from 1 to 1000, got 1000000",
     ),
     Row(
         "heads that do not divide",
         f"{FIT} --model.backbone.attention.num_heads 3",
-        "backbone.attention.num_heads: 3 heads do not divide a width of 8",
+        "model.backbone.attention.num_heads: 3 heads do not divide a width of 8",
     ),
-    Row("an average that never moves", f"{FIT} --model.ema_decay 1", "ema_decay: must be in [0, 1), got 1.0"),
+    Row(
+        "an average that never moves",
+        f"{FIT} --model.ema_decay 1",
+        "model.ema_decay: must be at least 0 and below 1, got 1.0",
+    ),
     Row("an empty batch", f"{FIT} --data.batch_size 0", "data.batch_size: must be at least 1, got 0"),
     Row(
         "a negative seed",
@@ -280,7 +302,7 @@ ROWS = (
     Row(
         "an odd image size",
         f"{VQ} --model.autoencoder.channel_multipliers [1,1,1,1,1]",
-        "autoencoder: image_size (8, 8) is not divisible by 16; choose another data.image_size, or give fewer "
+        "model.autoencoder: image_size (8, 8) is not divisible by 16; choose another data.image_size, or give fewer "
         "channel_multipliers (each "
         "after the first halves both sides)",
     ),
@@ -307,7 +329,7 @@ ROWS = (
     Row(
         "a grid without images",
         f"{FIT} --trainer.callbacks.num_per_class 0",
-        "trainer: num_per_class, num_classes, scale: must be at least 1, got 0, 10, 2",
+        "trainer: num_per_class: must be at least 1, got 0",
     ),
     Row(
         "channels that contradict the data",
@@ -393,7 +415,27 @@ ROWS = (
         f"{FIT} --trainer.default_root_dir here",
         "trainer.default_root_dir: got 'here'; runs lie below --run_root, use that",
     ),
-    Row("pictures below a file", "sample RUN --num_images 1 --out my.yaml/grid.png", "my.yaml: File exists"),
+    Row(
+        "pictures below a file",
+        "sample RUN --num_images 1 --out my.yaml/grid.png",
+        "out: my.yaml/grid.png cannot be written, my.yaml is no folder",
+    ),
+    Row(
+        "steps below a file",
+        "sample RUN --num_images 1 --steps_out my.yaml/grid.gif",
+        "steps_out: my.yaml/grid.gif cannot be written, my.yaml is no folder",
+    ),
+    Row(
+        "figures below a file",
+        "evaluate TOKENIZER --out my.yaml/a/figures.json",
+        "out: my.yaml/a/figures.json cannot be written, my.yaml is no folder",
+    ),
+    Row("export below a file", "export RUN --out my.yaml/a", "out: my.yaml/a cannot be written, my.yaml is no folder"),
+    Row(
+        "a cache below a file",
+        "cache TOKENIZER --out my.yaml/a",
+        "out: my.yaml/a cannot be written, my.yaml is no folder",
+    ),
     Row("pictures of another format", "sample RUN --out grid.jpeg", "out: must be a .png file, got grid.jpeg"),
     Row(
         "export into a full folder",
@@ -462,7 +504,7 @@ ROWS = (
     Row(
         "images that the tokenizer cannot divide",
         "fit --config experiments/tiny/tokenizers/vq.yaml --data ImageFolder --data.root damaged --data.image_size 9",
-        "autoencoder: image_size (9, 9) is not divisible by 2; choose another data.image_size, or give fewer "
+        "model.autoencoder: image_size (9, 9) is not divisible by 2; choose another data.image_size, or give fewer "
         "channel_multipliers (each after the first halves both sides)",
     ),
     Row(
@@ -488,7 +530,7 @@ ROWS = (
     Row(
         "more workers than one can want",
         f"{FIT} --data.num_workers 100000",
-        "data.num_workers: must be at most 256, got 100000",
+        "data.num_workers: must be from 0 to 256, got 100000",
     ),
     # ---- devices and samples
     Row(
@@ -517,11 +559,11 @@ ROWS = (
         "sample RUN --classes 3",
         "classes: no class '3'; there are: 0 Shoe, 1 ankle boot, 2 bag",
     ),
-    Row("no image", "sample RUN --num_images 0", "num_images: must be at least 1 and at most 1000000, got 0"),
+    Row("no image", "sample RUN --num_images 0", "num_images: must be from 1 to 1000000, got 0"),
     Row(
         "more images than one can want",
         "sample RUN --num_images 1000000000000000",
-        "num_images: must be at least 1 and at most 1000000, got 1000000000000000",
+        "num_images: must be from 1 to 1000000, got 1000000000000000",
     ),
     Row(
         "guidance that is no number",
