@@ -30,6 +30,7 @@ from arlab.tokenizers.tokenizer import Tokenizer
 
 _SHOWN_SIDE = 64
 _MOST_IMAGES = 1_000_000
+_MOST_TOKENS = 2**16  # each attends to all others
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,7 @@ class Trained:
             top_p=top_p,
         )
         layout = self.model.layout if patch_nums is None else scales(patch_nums, self.model.layout.finest, "patch_nums")
+        require("patch_nums: tokens in all", layout.num_tokens, at_most=_MOST_TOKENS)
         self.model.tokenizer.at(layout)
         self.model.to(find_device(device))
         seeds = [mix_seed(seed, i) for i in range(num_images)]

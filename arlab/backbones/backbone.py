@@ -25,6 +25,11 @@ class Backbone(nn.Module, Configurable, ABC):
     width: int
     """D."""
 
+    @property
+    def any_layout(self) -> bool:
+        """Whether it takes passes on other layouts than the one it was bound to."""
+        return False
+
     @abstractmethod
     def bind(self, layout: Layout, num_condition: int, ways: int) -> None:
         """Create the weights: places of this layout, ``num_condition`` condition slots, ``ways`` outputs.

@@ -17,6 +17,9 @@ from arlab.orderings.step import Kind, Layout, Slots
 class Places(Configurable, ABC):
     """A recipe for an embedding of where a slot stands."""
 
+    any_layout: bool = False
+    """Whether a table made for one layout serves others."""
+
     @abstractmethod
     def build(self, width: int, layout: Layout, num_condition: int) -> PlacesModule:
         """A fresh table for this layout."""
@@ -52,7 +55,7 @@ class LevelPlaces(Places):
         pass
 
     def build(self, width: int, layout: Layout, num_condition: int) -> PlacesModule:
-        return _Level(width, len(layout.shapes))
+        return _Level(width, layout)
 
 
 class _Learned(PlacesModule):
@@ -74,12 +77,16 @@ class _Learned(PlacesModule):
 
 
 class _Level(PlacesModule):
-    def __init__(self, width: int, num_levels: int) -> None:
+    def __init__(self, width: int, layout: Layout) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.zeros(num_levels, width))
+        self.layout = layout
+        self.table = nn.Parameter(torch.zeros(len(layout.shapes), width))
 
     def forward(self, rows: Slots, layout: Layout) -> Tensor:
-        if len(layout.shapes) > len(self.table):
-            raise ValueError(f"backbone.places: LevelPlaces knows {len(self.table)} levels, got {len(layout.shapes)}")
+        if layout != self.layout:
+            raise ValueError(
+                f"backbone.places: LevelPlaces knows the levels {self.layout.shapes} only, got {layout.shapes}; choose "
+                "ResizedPlaces"
+            )
         level = layout.level_N.to(rows.at.device)[rows.at.clamp(min=0)]
         return self.table[level] * (rows.at >= 0)[..., None]

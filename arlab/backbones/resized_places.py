@@ -28,6 +28,8 @@ class ResizedPlaces(Places):
         size: cells along each axis.
     """
 
+    any_layout = True
+
     def __init__(self, *, size: int = 32) -> None:
         require("backbone.places.size", size, at_least=1, at_most=_MOST_CELLS)
         self.size = size
@@ -41,7 +43,7 @@ class _Resized(PlacesModule):
     def __init__(self, width: int, size: int, axes: int, num_condition: int) -> None:
         super().__init__()
         self.map = nn.Parameter(_waves(width, size, axes))
-        self.condition_PD = nn.Parameter(torch.randn(num_condition, width) * 0.02)
+        self.table = nn.Parameter(torch.zeros(num_condition, width))
 
     def forward(self, rows: Slots, layout: Layout) -> Tensor:
         used = rows.at[rows.at >= 0]
@@ -56,10 +58,10 @@ class _Resized(PlacesModule):
         start_L = torch.tensor(starts, device=rows.at.device)
         token = rows.at.clamp(min=0)
         place = torch.cat(flat)[torch.where(rows.at >= 0, token + start_L[level_N[token]], 0)]
-        if len(self.condition_PD) == 0:
+        if len(self.table) == 0:
             return place
         is_condition = rows.kind == Kind.COND
-        own = self.condition_PD[torch.where(is_condition, rows.source, 0)]
+        own = self.table[torch.where(is_condition, rows.source, 0)]
         return place + own * is_condition[..., None]
 
 

@@ -78,8 +78,24 @@ class Rotary(Configurable, ABC):
     """A recipe for rotary positions; it has no weights."""
 
     @abstractmethod
-    def rotation(self, rows: Slots, layout: Layout, head_width: int, num_condition: int) -> Rotation | None:
-        """Cosines and sines for these slots; None where nothing is rotated."""
+    def rotation(
+        self,
+        rows: Slots,
+        layout: Layout,
+        head_width: int,
+        num_condition: int,
+        finest: tuple[int, ...] | None = None,
+    ) -> Rotation | None:
+        """Cosines and sines for these slots; None where nothing is rotated.
+
+        Args:
+            rows: the slots.
+            layout: where the tokens lie.
+            head_width: E.
+            num_condition: how many condition slots there are.
+            finest: the grid whose cells are the unit of places; the layout's finest by default. One unit for all
+                layouts lets a model go over from one to another.
+        """
 
 
 class NoRotary(Rotary):
@@ -88,7 +104,14 @@ class NoRotary(Rotary):
     def __init__(self) -> None:
         pass
 
-    def rotation(self, rows: Slots, layout: Layout, head_width: int, num_condition: int) -> Rotation | None:
+    def rotation(
+        self,
+        rows: Slots,
+        layout: Layout,
+        head_width: int,
+        num_condition: int,
+        finest: tuple[int, ...] | None = None,
+    ) -> Rotation | None:
         return None
 
 
@@ -109,7 +132,14 @@ class AxialRotary(Rotary):
         self.base = base
         self.nowhere = ZeroRotation() if nowhere is None else nowhere
 
-    def rotation(self, rows: Slots, layout: Layout, head_width: int, num_condition: int) -> Rotation | None:
+    def rotation(
+        self,
+        rows: Slots,
+        layout: Layout,
+        head_width: int,
+        num_condition: int,
+        finest: tuple[int, ...] | None = None,
+    ) -> Rotation | None:
         """Cosines and sines for these slots.
 
         Raises:
@@ -120,6 +150,10 @@ class AxialRotary(Rotary):
             raise ValueError(f"rotary: a head of width {head_width} has no pair of channels for {layout.num_axes} axes")
         device = rows.at.device
         place_NA = layout.place_NA.to(device)
+        if finest is not None and finest != layout.finest:
+            place_NA = place_NA * torch.tensor(
+                [a / b for a, b in zip(finest, layout.finest, strict=True)], device=device
+            )
         stands = rows.at >= 0
         coordinate_SA = torch.where(
             stands[..., None],

@@ -85,6 +85,7 @@ class Transformer(Backbone):
     def bind(self, layout: Layout, num_condition: int, ways: int) -> None:
         self.num_condition = num_condition
         self.out_after = [self.num_layers + way * self.way_layers for way in range(ways)]
+        self.finest = layout.finest
         depth = self.out_after[-1]
         rates = torch.linspace(0, self.drop_path, depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(_Block(self, layer, rate) for layer, rate in enumerate(rates))
@@ -102,6 +103,10 @@ class Transformer(Backbone):
         table = getattr(module, "table", None)
         if isinstance(table, nn.Parameter):
             nn.init.normal_(table, std=self.init_std)
+
+    @property
+    def any_layout(self) -> bool:
+        return all(places.any_layout for places in self.places_recipes)
 
     @property
     def modulates(self) -> bool:
@@ -124,7 +129,7 @@ class Transformer(Backbone):
             h_BSD = h_BSD + places(rows, layout)
         h_BSD = self.dropout(h_BSD)
         head_width = self.attention.head_width(self.width)
-        rotation = self.rotary.rotation(rows, layout, head_width, self.num_condition)
+        rotation = self.rotary.rotation(rows, layout, head_width, self.num_condition, self.finest)
         context = Context(mask, rotation, cache)
         ways = []
         for depth, block in enumerate(self.blocks, start=1):

@@ -77,11 +77,16 @@ def part(kind: str, name: str, folder: Path, plugins: list[str]) -> int:
         raise ValueError(f"name: a class {cls} is imported by the file itself; choose another name")
     _refuse_taken(cls, plugins)
     own, its_class = f"my_{kind}", f"My{camel(kind)}"
+    instead = {
+        f"{_FOLDER}/test_{own}.py": test.as_posix(),
+        f"{_FOLDER}/{own}.py": file.as_posix(),
+        its_class: cls,
+        own: stem,
+    }
+    # All at once: what is put in may hold what is looked for.
+    wanted = re.compile("|".join(map(re.escape, instead)))
     for path, text in texts.items():
-        placed = text.replace(f"{_FOLDER}/test_{own}.py", test.as_posix()).replace(
-            f"{_FOLDER}/{own}.py", file.as_posix()
-        )
-        write_text(path, placed.replace(its_class, cls).replace(own, stem))
+        write_text(path, wanted.sub(lambda found: instead[found[0]], text))
     print(f"{file}  the {kind} {cls}, which works as it is: change it")
     print(f"{test}  its test: pytest {test}")
     print(f"next: {_next(kind, file, cls)}")

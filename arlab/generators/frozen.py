@@ -20,12 +20,21 @@ class FrozenTokenizer(Configurable):
 
     Being no ``nn.Module`` it never enters a ``state_dict``, an optimizer or an average, and copies of the generator
     share it. It runs outside autocast, so that tokens do not depend on the precision a generator is trained in.
+
+    Args:
+        tokenizer: the tokenizer; its weights are ``module``'s, whatever the layout.
+        layout: where its tokens are to lie, if not where it says.
+
+    Raises:
+        ValueError: they cannot lie there.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, layout: Layout | None = None) -> None:
         self.module = tokenizer.eval().requires_grad_(False)
-        self.layout = tokenizer.layout
+        self.layout = tokenizer.layout if layout is None else layout
         self.space = tokenizer.space
+        self._placed = tokenizer.at(self.layout)
+        self._elsewhere: FrozenTokenizer | None = None
 
     def spec(self) -> dict[str, object]:
         return self.module.spec()
@@ -34,15 +43,20 @@ class FrozenTokenizer(Configurable):
         return self
 
     def on(self, device: torch.device) -> Tokenizer:
-        """The tokenizer, on this device."""
+        """The tokenizer whose tokens lie on ``layout``, on this device."""
         held = next(itertools.chain(self.module.parameters(), self.module.buffers()), None)
         if held is not None and held.device != device:
             self.module.to(device)
-        return self.module
+        return self._placed
 
     def at(self, layout: Layout) -> FrozenTokenizer:
         """The same weights with tokens on another layout; see ``Tokenizer.at``."""
-        return self if layout == self.layout else FrozenTokenizer(self.module.at(layout))
+        if layout == self.layout:
+            return self
+        # Every pass of a step asks for the same one.
+        if self._elsewhere is None or self._elsewhere.layout != layout:
+            self._elsewhere = FrozenTokenizer(self.module, layout)
+        return self._elsewhere
 
     @in_float32
     def canvases(self, tokens: Tensor, levels: Sequence[int]) -> list[Tensor]:

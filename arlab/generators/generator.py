@@ -77,9 +77,8 @@ class Generator(Module):
         if isinstance(tokenizer, str):
             tokenizer = load_tokenizer(tokenizer)
         require("ema_decay", ema_decay, at_least=0, below=1)
-        chosen = ordering.choose_layout(tokenizer.layout)
-        self._relaid = ordering.draws_layouts or chosen != tokenizer.layout
-        self.tokenizer = FrozenTokenizer(tokenizer.at(chosen))
+        ordering.refuse(tokenizer.layout, tokenizer.pyramid)
+        self.tokenizer = FrozenTokenizer(tokenizer, ordering.choose_layout(tokenizer.layout))
         self.ordering = ordering
         self.backbone = backbone
         self.head = head
@@ -106,7 +105,6 @@ class Generator(Module):
         if contradiction is not None:
             raise ValueError(f"tokenizer: it and the data differ in {contradiction}")
         width, ways = self.backbone.width, self.ordering.num_ways(self.layout)
-        self.ordering.refuse(self.layout, self.tokenizer.module.pyramid)
         self.conditioner.bind(width, self.facts)
         embeds = bool(self.ordering.carries & {Kind.TOKEN, Kind.NOISY})
         self.head.bind(width, self.tokenizer.space, ways, embeds=embeds)
@@ -117,6 +115,13 @@ class Generator(Module):
                 f"backbone: later steps of {type(self.ordering).__name__} see no condition slots and learn the class "
                 "by modulation; choose e.g. modulation: AdaLN"
             )
+        if self.ordering.draws_layouts:
+            # Whoever cannot says so now, not when the first other layout is drawn.
+            self.tokenizer.at(Layout(self.layout.shapes[:1]))
+            if not self.backbone.any_layout:
+                raise ValueError(
+                    "backbone.places: know one layout, but the ordering draws others; choose ResizedPlaces"
+                )
         if not self.backbone.modulates and Kind.NOISY in self.ordering.carries:
             raise ValueError("backbone: noised slots learn their time by modulation; choose e.g. modulation: AdaLN")
         self.backbone.bind(self.layout, self.conditioner.num_slots, ways)
@@ -175,7 +180,7 @@ class Generator(Module):
     # ---- training
 
     def refuse_tokens(self, made: Tokenized) -> None:
-        if self._relaid:
+        if self.ordering.draws_layouts or self.layout != self.tokenizer.module.layout:
             name = type(self.ordering).__name__
             raise ValueError(f"data: {name} asks for other levels than the cache holds, so it trains on images")
         own = identity(self.tokenizer.module)
@@ -189,7 +194,7 @@ class Generator(Module):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # Within an accumulated step the batch number tells the parts of it apart.
         rng = BatchRng(mix_seed(self.seed, self.global_step, batch_idx, self.global_rank), len(batch.label))
-        layout = self._layout(batch, batch_idx)
+        layout = self._layout(batch_idx)
         tokens = self._drawn(self._encoded(batch, self._still, layout), batch_idx)
         loss = self.objective.loss(self, tokens, batch.label, rng, layout)
         self.log("train/loss", loss, prog_bar=True)
@@ -205,13 +210,13 @@ class Generator(Module):
         tokens = [each.tokens for each in encoded]
         self._still = Encoded(torch.cat(tokens), torch.cat(deviation) if deviation else None) if tokens else None
 
-    def _layout(self, batch: Batch, batch_idx: int) -> Layout:
+    def _layout(self, batch_idx: int) -> Layout:
         """The layout of a training step."""
         if not self.ordering.draws_layouts:
             return self.layout
-        # A stream of its own, so that what else is drawn does not depend on the ordering.
-        seed = mix_seed(self.seed, self.global_step, batch_idx, self.global_rank, 2)
-        return self.ordering.draw_layout(self.layout, BatchRng(seed, len(batch.label)))
+        # A stream of its own, so that what else is drawn does not depend on the ordering; the same in all processes,
+        # so that none waits for another's longer pass.
+        return self.ordering.draw_layout(self.layout, BatchRng(mix_seed(self.seed, self.global_step, batch_idx, 2), 1))
 
     def _encoded(self, batch: Batch, still: Encoded | None, layout: Layout) -> Encoded:
         """The tokens a batch carries, else those worked out when the run began, else worked out now."""

@@ -218,7 +218,8 @@ class _Run:
         valid = self.condition.valid
         if valid is None or fed.valid is None:
             return fed
-        is_condition = fed.kind == Kind.COND
+        # Those that stand on a place predict, so they are never padding.
+        is_condition = (fed.kind == Kind.COND) & (fed.at < 0).reshape(-1, len(fed)).all(0)
         fed_valid = fed.valid.clone()
         fed_valid[:, is_condition] = valid[:, fed.source[..., is_condition]]
         return dataclasses.replace(fed, valid=fed_valid)

@@ -7,6 +7,7 @@ from arlab.orderings.levels import Levels
 from arlab.orderings.scale_schedules import ScaleSchedule
 from arlab.orderings.step import Layout
 from arlab.pyramids.grids import check_sides, layout_of
+from arlab.pyramids.pyramid import Pyramid
 from arlab.pyramids.scale import ScalePyramid
 from arlab.rng import Rng
 
@@ -53,6 +54,14 @@ class NextScale(Levels):
         self.patch_nums = patch_nums
         self.schedule = schedule
         self.draws_layouts = schedule is not None
+
+    def refuse(self, layout: Layout, pyramid: Pyramid | None) -> None:
+        super().refuse(layout, pyramid)
+        if self.schedule is not None and pyramid is not None and pyramid.residual:
+            raise ValueError(
+                "ordering.schedule: draws other scales, but those of a residual pyramid are what it was trained on; "
+                "choose a tokenizer of ScalePyramid with residual: false, or leave it out"
+            )
 
     def choose_layout(self, layout: Layout) -> Layout:
         return layout if self.patch_nums is None else layout_of(self.patch_nums, layout.finest, _KEY)

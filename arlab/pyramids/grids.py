@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from arlab.orderings.step import Layout
 
@@ -43,9 +44,7 @@ def layout_of(sides: Sides | None, shape: tuple[int, ...], key: str) -> Layout:
     for number, grid in enumerate(grids):
         if len(grid) != len(shape):
             raise ValueError(f"{key}: level {number} is {list(grid)}, but the latent has {len(shape)} axes, {wanted}")
-        if number and any(side < before for side, before in zip(grid, grids[number - 1], strict=True)):
-            before = list(grids[number - 1])
-            raise ValueError(f"{key}: levels must not shrink, but level {number} is {list(grid)} after {before}")
+    _refuse_shrinking(grids, key)
     if grids[-1] != shape:
         raise ValueError(f"{key}: the last level is {list(grids[-1])}, but must be the latent's own grid, {wanted}")
     return Layout(grids)
@@ -55,14 +54,22 @@ def scales(sides: Sides, finest: tuple[int, ...], key: str) -> Layout:
     """Grids of these sizes, in the proportions of a finest grid, which need not be the last of them.
 
     Raises:
-        ValueError: a size is below 1, or has other axes.
+        ValueError: a size is below 1, has other axes or is smaller than the one before.
     """
     check_sides(sides, key)
     grids = tuple(_proportional(level, finest) if isinstance(level, int) else tuple(level) for level in sides)
     for grid in grids:
         if len(grid) != len(finest):
             raise ValueError(f"{key}: {list(grid)} is no grid of {len(finest)} axes like {list(finest)}")
+    _refuse_shrinking(grids, key)
     return Layout(grids)
+
+
+def _refuse_shrinking(grids: Sequence[tuple[int, ...]], key: str) -> None:
+    for number, (before, grid) in enumerate(pairwise(grids), start=1):
+        if any(side < other for side, other in zip(grid, before, strict=True)):
+            told = f"level {number} is {list(grid)} after {list(before)}"
+            raise ValueError(f"{key}: levels must not shrink, but {told}")
 
 
 def _proportional(cells: int, shape: tuple[int, ...]) -> tuple[int, ...]:

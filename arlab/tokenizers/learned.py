@@ -6,6 +6,7 @@ Letters: B batch, C channels or vector width, H and W image sides, N tokens, L l
 from __future__ import annotations
 
 import copy
+import dataclasses
 from abc import ABC
 from collections.abc import Sequence
 from typing import Any
@@ -164,6 +165,10 @@ class LearnedTokenizer(Tokenizer, ABC):
         twin = copy.copy(self)
         twin._modules = {**self._modules, "quantizer": quantizer}
         twin.layout = layout
+        if layout.num_axes == 2:
+            (height, width), (rows, columns) = self.facts.image_size, self.layout.finest
+            size = (height * layout.finest[0] // rows, width * layout.finest[1] // columns)
+            twin.facts = dataclasses.replace(self.facts, image_size=size)
         return twin
 
     def preview(self, tokens: Tensor, known_BN: Tensor) -> Tensor:

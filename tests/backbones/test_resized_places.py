@@ -27,7 +27,7 @@ def test_condition_slots_add_a_vector_of_their_own() -> None:
     nowhere = condition_slots(Prefix(2))
     standing = slots(Kind.COND, torch.tensor([1]), torch.tensor([0]), 0)
     out_SD = module(Slots.cat([nowhere, standing]), LAYOUT)
-    own_PD = module.get_parameter("condition_PD")
+    own_PD = module.get_parameter("table")
     assert torch.equal(out_SD[:2], own_PD)
     torch.testing.assert_close(out_SD[2], own_PD[1] + module.get_parameter("map").mean((1, 2)))
 

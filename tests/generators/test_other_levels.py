@@ -13,6 +13,7 @@ from arlab.backbones.attention import Attention
 from arlab.backbones.places import LevelPlaces
 from arlab.backbones.resized_places import ResizedPlaces
 from arlab.backbones.transformer import Transformer
+from arlab.configurable import from_spec
 from arlab.data.data import Tokenized
 from arlab.data.digits import Digits
 from arlab.generators.generator import Generator
@@ -62,7 +63,7 @@ def generator(ordering: NextScale, *, residual: bool = False, places: bool = Tru
     )
 
 
-FLEX = NextScale(level_input=Previous(), schedule=RandomScales())
+FLEX = NextScale(level_input=Previous(), schedule=RandomScales(ranges=[(1, 2, 1), (3, 4, 1)]))
 
 
 def trainer(folder: Path, steps: int, **options: object) -> L.Trainer:
@@ -95,7 +96,7 @@ class _Layouts(NextScale):
 
 def test_it_trains_on_levels_drawn_and_resumes_exactly(tmp_path: Path) -> None:
     data = Digits(batch_size=100, validation_size=1100)
-    ordering = _Layouts(level_input=Previous(), schedule=RandomScales())
+    ordering = _Layouts(level_input=Previous(), schedule=FLEX.schedule)
     ordering.seen = []
     whole = generator(ordering)
     trainer(tmp_path, 4).fit(whole, data)
@@ -136,12 +137,52 @@ def test_levels_of_its_own_choice() -> None:
 def test_who_cannot() -> None:
     with pytest.raises(ValueError, match=r"scales \[1, 2, 4\] of a residual .* for \[\[1, 1\], \[4, 4\]\]"):
         generator(NextScale(patch_nums=[1, 4]), residual=True)
-    with pytest.raises(ValueError, match=r"backbone\.places: LevelPlaces knows 3 levels, got 4"):
+    with pytest.raises(ValueError, match=r"backbone\.places: LevelPlaces knows the levels .* only, got"):
         Trained(generator(NextScale(), places=False)).sample(num_images=1, patch_nums=[1, 2, 3, 4])
     with pytest.raises(ValueError, match="later steps of NextScale see no condition slots"):
         generator(NextScale(markov=True))
-    with pytest.raises(ValueError, match="patch_nums: every side must be at least 1, got 0"):
-        Trained(generator(FLEX)).sample(num_images=1, patch_nums=[0, 4])
+    with pytest.raises(ValueError, match=r"backbone\.places: know one layout, but the ordering draws others"):
+        generator(FLEX, places=False)
+    with pytest.raises(ValueError, match=r"ordering\.schedule: draws other scales, but those of a residual pyramid"):
+        generator(FLEX, residual=True)
+
+
+@pytest.mark.parametrize(
+    ("patch_nums", "message"),
+    [
+        ([0, 4], "patch_nums: every side must be at least 1, got 0"),
+        ([4, 2, 1], r"patch_nums: levels must not shrink, but level 1 is \[2, 2\] after \[4, 4\]"),
+        ([1, [2, 2, 2]], r"patch_nums: \[2, 2, 2\] is no grid of 2 axes"),
+        ([1, 100_000], "patch_nums: tokens in all: must be at most 65536"),
+    ],
+    ids=str,
+)
+def test_levels_that_make_no_sense(patch_nums: list[int | list[int]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Trained(generator(FLEX)).sample(num_images=1, patch_nums=patch_nums)
+
+
+def test_a_generator_on_other_levels_is_rebuilt_with_them(tmp_path: Path) -> None:
+    made = generator(NextScale(patch_nums=[1, 3, 4], level_input=Previous())).eval()
+    assert made.tokenizer.module.layout.shapes == ((1, 1), (2, 2), (4, 4))
+    again = from_spec(made.spec(), Generator)
+    assert again.layout == made.layout
+    assert again.tokenizer.module.layout == made.tokenizer.module.layout
+
+
+def test_codebooks_of_their_own_stay_on_their_levels() -> None:
+    own = PyramidQuantizer(pyramid=ScalePyramid(patch_nums=[1, 4], residual=False), share_codebook=False)
+    own.bind(4, (4, 4))
+    with pytest.raises(ValueError, match="has a codebook of its own"):
+        own.at(Layout(((1, 1), (2, 2), (4, 4))))
+
+
+def test_previews_are_as_large_as_the_image() -> None:
+    sizes = []
+    Trained(generator(FLEX)).sample(
+        num_images=1, patch_nums=[1, 2, 8], on_step=lambda partial: sizes.append(partial.preview().shape[-2:])
+    )
+    assert set(sizes) == {(16, 16)}
 
 
 def test_canvases_are_the_canvas_of_each_level() -> None:

@@ -109,7 +109,7 @@ def _weights(old: dict[str, Tensor]) -> dict[str, Tensor]:
         "slot_embedding.computed.weight": old["word_embed.weight"],
         "slot_embedding.computed.bias": old["word_embed.bias"],
         "backbone.places.0.map": old["pos_1LC"][0],
-        "backbone.places.0.condition_PD": old["pos_start"][0],
+        "backbone.places.0.table": old["pos_start"][0],
         "head.outputs.0.weight": old["head.weight"],
         "head.outputs.0.bias": old["head.bias"],
         "backbone.conditioning.final.weight": old["head_nm.ada_lin.1.weight"],
@@ -119,7 +119,7 @@ def _weights(old: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _by_published_name(held: dict[str, Tensor]) -> dict[str, Tensor]:
     return published_blocks(held) | {
-        "pos_start": held["backbone.places.0.condition_PD"][None],
+        "pos_start": held["backbone.places.0.table"][None],
         "pos_1LC": held["backbone.places.0.map"][None],
         "word_embed.weight": held["slot_embedding.computed.weight"],
         "word_embed.bias": held["slot_embedding.computed.bias"],
@@ -143,9 +143,9 @@ def places_start() -> Iterator[Measured]:
 def inputs() -> Iterator[Measured]:
     """The tokens of the scales drawn, and what the slots after the first carry before it is projected."""
     io, generator = golden(IO), published(TRAINED)
-    made = generator.tokenizer.module.encode(io["latent_h"])
+    made = generator.tokenizer.encode(io["latent_h"])
     yield METER.exact("tokens", made, io["gt_BL"])
-    fed = generator.ordering.compute(made, torch.arange(1, 110), generator.layout, generator.tokenizer.module)
+    fed = generator.ordering.compute(made, torch.arange(1, 110), generator.layout, generator.tokenizer)
     yield METER.close("inputs", fed, io["teacher_quant_BLC"], atol=5e-5)
 
 

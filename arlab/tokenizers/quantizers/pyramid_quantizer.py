@@ -210,6 +210,11 @@ class PyramidQuantizer(Quantizer):
         return [sums[level] for level in levels]
 
     def at(self, layout: Layout) -> Quantizer:
+        if self.own_codebooks:
+            raise ValueError(
+                f"tokenizer: each of its levels {self.layout.shapes} has a codebook of its own, so they cannot be "
+                f"exchanged for {layout.shapes}; share_codebook: true allows it"
+            )
         twin = copy.copy(self)
         twin.pyramid, twin.layout = self.pyramid.at(layout), layout
         return twin
