@@ -37,6 +37,12 @@ def parser() -> Parser:
     options.add_argument(
         "--guidance_scale", type=float, default=1.0, metavar="S", help="exaggerate the class; 1 = not (%(default)s)"
     )
+    options.add_argument(
+        "--guidance",
+        nargs="+",
+        metavar=("NAME", "KEY=VALUE"),
+        help="a schedule in place of --guidance_scale, e.g. LinearGuidance start=1 end=2.5 (arlab list guidance)",
+    )
     options.add_argument("--seed", type=int, default=0, metavar="N", help="of all randomness (%(default)s)")
     options.add_argument(
         "--temperature",
@@ -83,7 +89,9 @@ def main(argv: list[str]) -> int:
 
     from arlab.cli.film import Film
     from arlab.cli.progress import Progress
+    from arlab.discovery import named
     from arlab.generators.generator import Generator
+    from arlab.generators.guidance import Guidance
     from arlab.generators.schedules import PerStep
     from arlab.trained import Trained
 
@@ -107,6 +115,7 @@ def main(argv: list[str]) -> int:
             classes=options.classes,
             num_images=options.num_images,
             guidance_scale=options.guidance_scale,
+            guidance=None if options.guidance is None else named(options.guidance, Guidance, "guidance"),
             seed=options.seed,
             temperature=temperature,
             top_k=top_k,

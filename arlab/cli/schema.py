@@ -235,6 +235,9 @@ def _leaf(value: Any, hint: Any, at: str) -> Any:
     # The parser takes null for an option that was left out.
     if value is None and type(None) not in _members(hint):
         raise ValueError(f"{at}: expected {_type_name(hint)}, got null")
+    # ``int | float`` and ``float | int`` are equal, so the parser kept for one serves the other: a number of batches
+    # must not become a share.
+    hint = int if type(value) is int and {int, float} <= set(_members(hint)) else hint
     try:
         converted = _parser(hint).parse_object({"value": value}).value
     except (argparse.ArgumentError, OverflowError) as error:

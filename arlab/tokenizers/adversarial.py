@@ -66,7 +66,8 @@ class Adversarial(Configurable):
     matching = mean over D's layers l before the logits of mean |D_l(x) - D_l(x̂)| / (mean |D_l(x)| + 1e-4)
 
     The generator's loss draws the distribution of reconstructions to that of images; matching draws each one to its own
-    image, in what the discriminator looks at. Each layer counts by its relative error, however large its features.
+    image, in what the discriminator looks at. Both pass through it as one batch, so that BatchNorm hides no difference
+    in contrast; each layer counts by its relative error, however large its features.
 
     Every step counts once: both learn from the same batch, each with an optimizer of its own, and the Trainer sees the
     tokenizer's only. So ``max_steps`` means training steps, and accumulated gradients, clipping (by the same value,
@@ -222,17 +223,17 @@ class Adversarial(Configurable):
         figures = {**own, "logits_real": judged.logits_real, "logits_fake": judged.logits_fake}
         if step < self.start_step or self.opponent.steps < self.lead_steps:
             return Turn(nothing, figures, own)
-        *fake, logits_fake = self.opponent.judge(reconstruction_BCHW)
-        loss = self.gan_loss.generator(logits_fake)
+        loss = self.gan_loss.generator(self.opponent.judge(reconstruction_BCHW)[-1])
         figures["adversarial"] = loss.detach()
         if self.adaptive:
             figures["adaptive_weight"] = adaptive_weight(distance, loss, last_layer)
             loss = figures["adaptive_weight"] * loss
         loss = self.weight * loss
         if self.matching_weight > 0:
-            with torch.no_grad():
-                *real, _ = self.opponent.judge(image_BCHW)
-            matching = feature_matching(real, fake)
+            # As one batch: where a norm takes its statistics from the batch, they are the same for both.
+            *maps, _ = self.opponent.judge(torch.cat((image_BCHW, reconstruction_BCHW)))
+            real, fake = zip(*(x.chunk(2) for x in maps), strict=True)
+            matching = feature_matching([x.detach() for x in real], fake)
             figures["feature_matching"] = matching.detach()
             loss = loss + self.matching_weight * matching
         return Turn(loss, figures, own)

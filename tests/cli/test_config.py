@@ -6,6 +6,7 @@ import pytest
 
 from arlab.cli.arguments import parse
 from arlab.cli.config import experiment_name, find, overlay, read
+from arlab.cli.schema import resolve
 
 REVERSED = {"ordering": {"class_path": "Raster", "init_args": {"reverse": True, "stride": 2}}}
 
@@ -164,3 +165,10 @@ def test_an_experiment_is_called_as_its_file() -> None:
     assert experiment_name([Path("/home/me/arlab/experiments/fashion/tokenizers/vq.yaml")]) == "fashion/tokenizers/vq"
     assert experiment_name([Path("mine/test.yaml"), Path("experiments/overlays/flow.yaml")]) == "test"
     assert experiment_name([]) is None
+
+
+def test_a_whole_number_stays_one_whatever_was_asked_before() -> None:
+    # The two annotations are equal, and the parser is kept.
+    for hint in (float | int | None, int | float | None):
+        assert type(resolve(2, hint, "limit")) is int
+        assert type(resolve(0.5, hint, "limit")) is float
