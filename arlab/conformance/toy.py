@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from arlab.backbones.attention import Attention
 from arlab.backbones.modulation import AdaLN
 from arlab.backbones.places import LearnedPlaces
+from arlab.backbones.resized_places import ResizedPlaces
 from arlab.backbones.rotary import AxialRotary, IdentityRotation
 from arlab.backbones.transformer import Transformer
 from arlab.data.facts import DataFacts
@@ -134,7 +135,7 @@ def toy_generator(
             width=24,
             num_layers=2,
             attention=Attention(num_heads=2),
-            places=[LearnedPlaces()],
+            places=[ResizedPlaces(size=4) if ordering.draws_layouts else LearnedPlaces()],
             rotary=AxialRotary(nowhere=IdentityRotation()),
             modulation=AdaLN(zero_init=False),
             init_std=0.3,

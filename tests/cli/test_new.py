@@ -47,7 +47,10 @@ def files() -> set[str]:
     return {path.as_posix() for path in Path().rglob("*") if path.is_file()}
 
 
-def test_parts_pass_their_tests_and_are_found(capsys: pytest.CaptureFixture[str]) -> None:
+def test_parts_pass_their_tests_and_are_found(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     for kind in PARTS:
         stem, cls = f"{kind}_of_mine", f"{kind.capitalize()}OfMine"
         assert main(["new", kind, stem]) == 0

@@ -102,7 +102,7 @@ class Squares(Head):
 
 
 class Infinite(Objective):
-    def loss(self, generator: Generator, tokens: Tensor, label: Tensor, rng: Rng) -> Tensor:
+    def loss(self, generator: Generator, tokens: Tensor, label: Tensor, rng: Rng, layout: Layout) -> Tensor:
         return next(generator.parameters()).sum() + float("inf")
 
 
