@@ -68,7 +68,7 @@ class _Learned(PlacesModule):
     def forward(self, rows: Slots, layout: Layout) -> Tensor:
         if layout != self.layout:
             raise ValueError(
-                f"backbone.places: LearnedPlaces knows the places of {self.layout.shapes} only, got {layout.shapes}; "
+                f"backbone.places: LearnedPlaces knows the places of {self.layout} only, got {layout}; "
                 "choose ResizedPlaces"
             )
         condition = torch.where(rows.kind == Kind.COND, self.num_tokens + rows.source, -1)
@@ -85,8 +85,7 @@ class _Level(PlacesModule):
     def forward(self, rows: Slots, layout: Layout) -> Tensor:
         if layout != self.layout:
             raise ValueError(
-                f"backbone.places: LevelPlaces knows the levels {self.layout.shapes} only, got {layout.shapes}; choose "
-                "ResizedPlaces"
+                f"backbone.places: LevelPlaces knows the levels {self.layout} only, got {layout}; choose ResizedPlaces"
             )
         level = layout.level_N.to(rows.at.device)[rows.at.clamp(min=0)]
         return self.table[level] * (rows.at >= 0)[..., None]

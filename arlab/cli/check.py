@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from arlab.cli.errors import USAGE
 from arlab.cli.parser import Parser
 from arlab.cli.plan import parse_grid
 
@@ -21,7 +22,7 @@ Try the laws of a kind on a component, on grids of several shapes and with sever
 
 For each law that is broken, the smallest case is told, and what it means. What the laws are: docs/conformance.md.
 Exit status: 0 when all laws hold, 1 when one is broken (or a component takes none of the grids), 2 for mistakes in the
-command."""
+command and for a file of a folder that cannot be loaded (the others are checked all the same)."""
 _BROKEN = 1
 _MOST_CELLS = 1024
 _WIDTH_OF_FILES = 140
@@ -66,12 +67,17 @@ def main(argv: list[str]) -> int:
     # What is computed is small, and threads would only wait for each other.
     torch.set_num_threads(1)
     with Console(stderr=True).status("trying the laws"):
-        reports = list(reports_of(options.target, options.options, grids, options.plugins))
+        unloaded: list[str] = []
+        reports = list(reports_of(options.target, options.options, grids, options.plugins, unloaded.append))
     own_width = sys.stdout.isatty() or "COLUMNS" in os.environ
     console = Console(width=None if own_width else _WIDTH_OF_FILES, highlight=False)
     show(console, reports, laws=len(reports) <= 3)
+    for why in unloaded:
+        print(f"arlab: error: {why}", file=sys.stderr)
     if options.out is not None:
         write_text(options.out, markdown(reports))
+    if unloaded:
+        return USAGE
     return 0 if all(report.holds for report in reports) else _BROKEN
 
 

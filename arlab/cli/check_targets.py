@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ from arlab.conformance.law import Grid
 from arlab.conformance.own import own_parts
 from arlab.conformance.plugin_classes import is_plugin, plugin_classes
 from arlab.discovery import discover, named
+from arlab.plugins.sources import files_in
+from arlab.runs.resolve import EXPORT_FILE
 from arlab.tokenizers.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -24,7 +26,9 @@ ALL = "all"
 Grids = Sequence[Grid] | None
 
 
-def reports_of(target: str, options: Sequence[str], grids: Grids, named_plugins: Sequence[str]) -> Iterator[Report]:
+def reports_of(
+    target: str, options: Sequence[str], grids: Grids, named_plugins: Sequence[str], unloaded: Callable[[str], None]
+) -> Iterator[Report]:
     """Check what a word names, one component after the other.
 
     Args:
@@ -32,6 +36,7 @@ def reports_of(target: str, options: Sequence[str], grids: Grids, named_plugins:
         options: of a class, as KEY=VALUE.
         grids: to try in place of the usual ones.
         named_plugins: that are needed besides.
+        unloaded: is told why a file of a folder cannot be loaded, where others can.
 
     Raises:
         ValueError: it names nothing that has laws, or what it names cannot be loaded or made.
@@ -40,7 +45,7 @@ def reports_of(target: str, options: Sequence[str], grids: Grids, named_plugins:
     path = Path(target)
     if is_plugin(path):
         _refuse_options(options, "a file's classes are checked with their defaults; name a class to give it options")
-        classes = plugin_classes(path)
+        classes = _classes_in(path, unloaded)
         plugins.load_all(named_plugins)
         return _of_classes(classes, target, grids)
     if path.suffix in (".yaml", ".yml"):
@@ -49,6 +54,7 @@ def reports_of(target: str, options: Sequence[str], grids: Grids, named_plugins:
     plugins.load_all(named_plugins)
     if path.exists():
         _refuse_options(options, "a run has its own options")
+        _refuse_other_files(path)
         return _of_model(_of_run(target), target)
     if target == ALL:
         _refuse_options(options, "only a single class takes options")
@@ -62,7 +68,35 @@ def _refuse_options(options: Sequence[str], why: str) -> None:
         raise ValueError(f"check: unexpected {options[0]!r}; {why}")
 
 
+def _refuse_other_files(path: Path) -> None:
+    if path.is_file() and path.suffix != ".ckpt":
+        raise ValueError(
+            f"check: {path} is nothing that can be checked: a plugin (.py), a folder of plugins, an experiment (.yaml), "
+            "a run or its checkpoint (.ckpt), a class or a kind"
+        )
+    if path.is_dir() and not any(path.glob("*/")) and not (path / EXPORT_FILE).is_file():
+        raise ValueError(f"check: {path}/: no .py file in it, and it is no run")
+
+
 # ---- classes
+
+
+def _classes_in(path: Path, unloaded: Callable[[str], None]) -> list[type[Configurable]]:
+    """Those of a file; of a folder, those of the files that can be loaded."""
+    if not path.is_dir():
+        return plugin_classes(path)
+    classes: list[type[Configurable]] = []
+    wrong: list[str] = []
+    for file in files_in(path):
+        try:
+            classes += plugin_classes(file)
+        except ValueError as error:
+            wrong.append(" ".join(str(error).split()))
+    if wrong and not classes:
+        raise ValueError("; ".join(wrong))
+    for why in wrong:
+        unloaded(why)
+    return classes
 
 
 def _of_name(name: str, options: Sequence[str], grids: Grids) -> Iterator[Report]:

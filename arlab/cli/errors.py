@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 
@@ -80,7 +81,18 @@ def _told(error: Exception) -> str | None:
         asked = _ASKED.search(str(error))
         size = f" ({asked[1]} asked for at once)" if asked else ""
         return f"not enough memory{size}; make the batch (data.batch_size) or the model (its widths and depths) smaller"
-    return _of_worker(error) if isinstance(error, RuntimeError) else None
+    return (_of_worker(error) if isinstance(error, RuntimeError) else None) or _of_plugin(error)
+
+
+def _of_plugin(error: Exception) -> str | None:
+    """What went wrong in a plugin's own code, and where."""
+    registry = sys.modules.get("arlab.plugins.registry")
+    files = set() if registry is None else set(registry.paths().values())
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    if not frames:
+        return None
+    last = frames[-1]
+    return f"{last.filename}, line {last.lineno}, in {last.name}: {type(error).__name__}: {_one_line(error)}"
 
 
 def _of_worker(error: Exception) -> str | None:

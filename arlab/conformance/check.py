@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from typing import Any
 from arlab.configurable import Configurable
 from arlab.conformance.families import Family, by_default
 from arlab.conformance.law import Case, Grid, LawBrokenError, statement
+from arlab.conformance.refusal import is_refusal
 
 Law = Callable[[Any], None]
 _MOST_CELLS = 64
+_VARIES = re.compile(r"(level \d+ )?\([^)]*\)|\[[^\]]*\]|-?\d[\d.]*(e[+-]?\d+)?")
 _DEFAULTS = ("defaults", "A component can be made with its default options.")
 
 
@@ -129,27 +132,23 @@ def check_class(cls: type[Configurable], family: Family, grids: Sequence[Grid] |
     try:
         component = by_default(cls)
     except Exception as error:
-        said = str(error) if isinstance(error, ValueError) else told(error, cls)
+        meant = isinstance(error, ValueError) and is_refusal(error, cls)
+        said = str(error) if meant else told(error, cls)
         return Report(cls.__name__, family.base.__name__, (), (), {}, {}, (Finding(*_DEFAULTS, (), "", said),))
     return check(component, family, grids)
 
 
 def _try(component: Configurable, family: Family, grid: Grid) -> tuple[list[_Broken], str | None]:
-    """The laws that are broken first in any case on this grid; why it is refused, where it is."""
+    """The law that is broken first in each case on this grid; why it is refused, where it is."""
     try:
         cases = family.cases(component, grid)
     except LawBrokenError as error:
         return [_Broken(family.laws[0], "", str(error))], None
-    except ValueError as error:
-        return [], " ".join(str(error).split())
     except Exception as error:
+        if isinstance(error, ValueError) and is_refusal(error, type(component)):
+            return [], " ".join(str(error).split())
         return [_Broken(family.laws[0], "", told(error, type(component)))], None
-    found: dict[Law, _Broken] = {}
-    for case in cases:
-        first = first_broken(case, family.laws)
-        if first is not None:
-            found.setdefault(first.law, first)
-    return list(found.values()), None
+    return [first for case in cases if (first := first_broken(case, family.laws)) is not None], None
 
 
 def first_broken(case: Case, laws: Sequence[Law]) -> _Broken | None:
@@ -165,14 +164,24 @@ def first_broken(case: Case, laws: Sequence[Law]) -> _Broken | None:
 
 
 def _smallest(component: Configurable, family: Family, law: Law, found: list[tuple[Grid, _Broken]]) -> Finding:
-    """Of a broken law the smallest case: on the smallest grid that was tried, or a smaller one."""
-    grid, broken = min(found, key=lambda each: math.prod(each[0]))
+    """Of a broken law the smallest case: on the smallest grid that was tried, or a smaller one.
+
+    It is broken there as on the first grid that was tried, not in another way that only small grids have.
+    """
+    kind = _kind(found[0][1])
+    grid, broken = min((each for each in found if _kind(each[1]) == kind), key=lambda each: math.prod(each[0]))
     for smaller in _below(grid) if family.shrinks else ():
-        own = next((each for each in _try(component, family, smaller)[0] if each.law is law), None)
+        tried = _try(component, family, smaller)[0]
+        own = next((each for each in tried if each.law is law and _kind(each) == kind), None)
         if own is not None:
             grid, broken = smaller, own
             break
     return Finding(law.__name__, statement(law), grid, broken.told, broken.meaning)
+
+
+def _kind(broken: _Broken) -> str:
+    """What is told, but for numbers and places."""
+    return _VARIES.sub("#", broken.meaning)
 
 
 def _below(grid: Grid) -> Iterator[Grid]:
@@ -183,16 +192,23 @@ def _below(grid: Grid) -> Iterator[Grid]:
 
 
 def told(error: Exception, cls: type) -> str:
-    """An error that a component raised, in one line, with the line of its own code."""
+    """An error that a component raised, in one line, with the line of its own code.
+
+    Where arlab's code raises it, without the component's own having been called, what the component returned was to
+    blame.
+    """
     files = {_file(each) for each in cls.__mro__ if not each.__module__.startswith("arlab.")} - {None}
     where, last, trace = None, None, error.__traceback__
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
     while trace is not None:
         file = Path(trace.tb_frame.f_code.co_filename)
         last = f"{file.name}, line {trace.tb_lineno}"
         if file.resolve() in files:
             where = last
         trace = trace.tb_next
-    return f"it raises {type(error).__name__}: {' '.join(str(error).split())} ({where or last})"
+    if files and where is None:
+        return f"arlab fails on what a method of it returned: {said} ({last})"
+    return f"it raises {said} ({where or last})"
 
 
 def _file(cls: type) -> Path | None:

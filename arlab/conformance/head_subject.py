@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from arlab.conformance.law import Grid, fresh
+from arlab.conformance.refusal import is_refusal
 from arlab.conformance.toy import toy_generator
 from arlab.generators.feeding import gather
 from arlab.generators.generator import Generator
@@ -129,12 +130,11 @@ def head_cases(head: Head, grid: Grid) -> list[HeadSubject]:
             subject = HeadSubject(head, ordering, layout, space)
             try:
                 subject.generator()
-            except ValueError as error:
-                refusal = refusal or error
-                continue
-            except Exception:
+            except Exception as error:
+                if isinstance(error, ValueError) and is_refusal(error, type(head)):
+                    refusal = refusal or error
+                    continue
                 # Which law it breaks by this is told when the laws are tried.
-                pass
             taken.append(subject)
     if not taken and refusal is not None:
         raise refusal

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from arlab.conformance.law import LawBrokenError
+from arlab.conformance.law import LawBrokenError, rebuilt
 from arlab.conformance.pass_laws import cache_equals_no_cache, directions, driven_by_truth, no_leak, promise
 from arlab.conformance.plan_laws import batching, declared, deterministic, partition, progress
 from arlab.conformance.subject import Subject
@@ -26,5 +26,6 @@ LAWS: tuple[Callable[[Subject], None], ...] = (
     driven_by_truth,
     cache_equals_no_cache,
     directions,
+    rebuilt,
 )
 """In the order in which an author wants to hear about them."""

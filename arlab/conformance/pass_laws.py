@@ -152,8 +152,17 @@ def _keeps_promise(subject: Subject, what: str, fed: Slots, kept: Slots | None) 
     mask = mask_for(ordering, layout, fed, kept)
     everything = torch.ones(len(fed), len(keys), dtype=torch.bool)
     table = mask.allowed if mask.allowed is not None else everything.tril() if mask.causal else everything
-    if not torch.equal(table, ordering.see(fed, keys)):
-        raise LawBrokenError(f"{what}: visibility() promises '{ordering.visibility(layout).value}', see() differs")
+    seen = ordering.see(fed, keys)
+    if seen.shape != table.shape:
+        raise LawBrokenError(f"{what}: see() gives {tuple(seen.shape)} for {len(fed)} slots fed and {len(keys)} seen")
+    differs = (table != seen).nonzero()
+    if len(differs):
+        query, key = differs[0].tolist()
+        sees = "sees" if bool(seen[query, key]) else "does not see"
+        raise LawBrokenError(
+            f"{what}: by see() slot {query} {sees} slot {key}, but visibility() promises "
+            f"'{ordering.visibility(layout).value}'; who overrides see() must override visibility() as well"
+        )
 
 
 def _values(

@@ -25,8 +25,7 @@ def partition(subject: Subject) -> None:
     The training pass is held to it as well where the ordering says that it gives an exact likelihood.
     """
     if isinstance(subject.ordering, Traversal) and len(subject.layout.shapes) == 1:
-        groups = subject.ordering.groups(subject.layout.shapes[0])
-        _each_once(subject, [group.tolist() for group in groups])
+        _each_once(subject, _groups(subject.ordering.groups(subject.layout.shapes[0])))
     steps, training = subject.steps(2), subject.training(2)
     for sample in range(2):
         _each_once(subject, [step.read.token.expand(2, -1)[sample].tolist() for step in steps])
@@ -39,6 +38,21 @@ def partition(subject: Subject) -> None:
                 raise LawBrokenError(
                     f"training: token {place} is predicted {times} times, so its likelihood is not exact"
                 )
+
+
+def _groups(returned: object) -> list[list[int]]:
+    wanted = "it must be a list of tensors of token numbers, with one axis, one tensor for each step"
+    if not isinstance(returned, (list, tuple)):
+        raise LawBrokenError(f"groups() returns a {type(returned).__name__}; {wanted}")
+    for number, group in enumerate(returned):
+        if not isinstance(group, Tensor):
+            raise LawBrokenError(f"groups() returns a list whose item {number} is a {type(group).__name__}; {wanted}")
+        if group.dim() != 1 or group.is_floating_point():
+            raise LawBrokenError(
+                f"groups() returns a list whose item {number} is a {group.dtype} tensor of shape {tuple(group.shape)}; "
+                f"{wanted}"
+            )
+    return [group.tolist() for group in returned]
 
 
 def _each_once(subject: Subject, groups: Sequence[Sequence[int]]) -> None:

@@ -70,12 +70,11 @@ def quantizer_cases(quantizer: Quantizer, grid: Grid) -> list[QuantizerSubject]:
         subject = QuantizerSubject(quantizer, grid, width)
         try:
             subject.bound()
-        except ValueError as error:
-            refusal = refusal or error
-            continue
-        except Exception:
+        except Exception as error:
+            if isinstance(error, ValueError) and is_refusal(error, type(quantizer)):
+                refusal = refusal or error
+                continue
             # Which law it breaks by this is told when the laws are tried.
-            pass
         return [subject]
     assert refusal is not None
     raise refusal

@@ -114,7 +114,12 @@ def _summary(reports: Sequence[Report]) -> Text:
     wrong = [report.name for report in reports if not report.holds]
     if wrong:
         return Text(f"laws are broken by {', '.join(wrong)}", "bold red")
-    return Text(f"all laws hold: {', '.join(_counted(reports))}", "bold green")
+    refusing = [report for report in reports if report.refusals]
+    taken = [f"{len(each.grids) - len(each.refusals)} of {len(each.grids)} grids" for each in refusing]
+    if len(reports) == 1 and refusing:
+        return Text(f"all laws hold on {taken[0]}: {', '.join(_counted(reports))}", "bold green")
+    but = ", ".join(f"{report.name} on {count}" for report, count in zip(refusing, taken, strict=True))
+    return Text(f"all laws hold: {', '.join(_counted(reports))}{f'; {but}' if but else ''}", "bold green")
 
 
 def _counted(reports: Sequence[Report]) -> Iterator[str]:

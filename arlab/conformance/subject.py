@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from arlab.conformance.law import Grid, LawBrokenError, shown
+from arlab.conformance.refusal import is_refusal
 from arlab.conformance.toy import toy_generator
 from arlab.generators.generator import Generator
 from arlab.orderings.ordering import Ordering, Prefix
@@ -89,11 +90,13 @@ class Subject:
         Raises:
             ValueError: it does not.
         """
-        self.ordering.refuse(self.layout, None)
         if isinstance(self.ordering, Traversal) and len(self.layout.shapes) == 1:
             # That its groups are no partition is a law that it breaks, not a grid that it refuses.
-            self.ordering.groups(self.layout.shapes[0])
+            groups = self.ordering.groups(self.layout.shapes[0])
+            if sorted(cell for group in groups for cell in group.tolist()) == list(range(self.layout.num_tokens)):
+                self.ordering.refuse(self.layout, None)
             return
+        self.ordering.refuse(self.layout, None)
         try:
             self.steps(1)
         except LawBrokenError:
@@ -122,12 +125,11 @@ def accepted(subjects: list[Subject]) -> list[Subject]:
     for subject in subjects:
         try:
             subject.refuse()
-        except ValueError as error:
-            refusal = refusal or error
-            continue
-        except Exception:
+        except Exception as error:
+            if isinstance(error, ValueError) and is_refusal(error, type(subject.ordering)):
+                refusal = refusal or error
+                continue
             # Which law it breaks by this is told when the laws are tried.
-            pass
         taken.append(subject)
     if not taken and refusal is not None:
         raise refusal

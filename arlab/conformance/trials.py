@@ -9,6 +9,7 @@ from typing import Any
 from arlab.configurable import Configurable
 from arlab.conformance.families import Family, by_default, family_of
 from arlab.conformance.law import Grid, shown
+from arlab.conformance.refusal import is_refusal
 
 
 class RefusedError(ValueError):
@@ -47,6 +48,8 @@ class Trial:
         try:
             cases = self.family.cases(component, self.grid)
         except ValueError as error:
+            if not is_refusal(error, self.cls):
+                raise
             raise RefusedError(str(error)) from error
         for case in cases:
             self.law(case)
@@ -65,7 +68,8 @@ def takes_some_grid(trials_of_one: Sequence[Trial]) -> bool:
     for grid in first.family.grids:
         try:
             first.family.cases(component, grid)
-        except ValueError:
-            continue
+        except ValueError as error:
+            if is_refusal(error, first.cls):
+                continue
         return True
     return False

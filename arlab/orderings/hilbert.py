@@ -31,9 +31,7 @@ class Hilbert(Traversal):
             raise ValueError(f"ordering: Hilbert walks grids of one to three axes, the tokenizer has {grid}")
         axes = sorted(range(len(grid)), key=lambda axis: (grid[axis] % 2 == 0, grid[axis], axis), reverse=True)
         sides = [grid[axis] for axis in axes] + [1] * (3 - len(grid))
-        # Curves are kept; one kept from a model built without memory would be of no use.
-        with torch.device("cpu"):
-            path_NA = _curve(sides[0], sides[1], sides[2])
+        path_NA = _curve(sides[0], sides[1], sides[2])
         index_N = torch.zeros(len(path_NA), dtype=torch.int64)
         for axis, side in enumerate(grid):
             index_N = index_N * side + path_NA[:, axes.index(axis)]

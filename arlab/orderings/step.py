@@ -47,6 +47,9 @@ class Layout:
         if any(side < 1 for shape in self.shapes for side in shape):
             raise ValueError(f"shapes: every side must be at least 1, got {self.shapes}")
 
+    def __str__(self) -> str:
+        return ", ".join("x".join(map(str, shape)) for shape in self.shapes)
+
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """Tokens per level."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Generator
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from arlab.orderings.ordering import Drawn, Ordering, Prefix, Visibility, by_step, causal, condition_slots, slots
 from arlab.orderings.step import Kind, Layout, Progress, Read, Slots, Step
+from arlab.pyramids.pyramid import Pyramid
 from arlab.rng import Rng
 
 
@@ -30,6 +32,9 @@ class Traversal(Ordering):
     @abstractmethod
     def groups(self, grid: tuple[int, ...]) -> list[Tensor]:
         """One index tensor per step, together a partition of the grid's cells (row-major indices)."""
+
+    def refuse(self, layout: Layout, pyramid: Pyramid | None) -> None:
+        self._refuse_no_partition(self._groups(layout), layout)
 
     def num_learned(self, layout: Layout, prefix: Prefix) -> int:
         return 1 if prefix.length == 0 or self._parallel(layout) else 0
@@ -66,15 +71,21 @@ class Traversal(Ordering):
     def _groups(self, layout: Layout) -> list[Tensor]:
         if len(layout.shapes) != 1:
             raise ValueError(f"ordering: {type(self).__name__} walks a single grid, the tokenizer has {layout.shapes}")
-        return self.groups(layout.shapes[0])
+        # A model may be built without memory, but its order has to be known.
+        with torch.device("cpu"):
+            return self.groups(layout.shapes[0])
 
     def _refuse_no_partition(self, groups: list[Tensor], layout: Layout) -> None:
-        named = torch.cat([torch.empty(0, dtype=torch.int64), *groups]).sort().values
-        if not (len(named) == layout.num_tokens and torch.equal(named, torch.arange(layout.num_tokens))):
-            raise ValueError(
-                f"ordering: {type(self).__name__}.groups must name each of the {layout.num_tokens} cells of the grid "
-                f"{layout.shapes[0]} once, got {named.tolist()[:20]}"
-            )
+        named = [cell for group in groups for cell in group.tolist()]
+        if sorted(named) == list(range(layout.num_tokens)):
+            return
+        times = Counter(named)
+        wrong = sorted((set(times) | set(range(layout.num_tokens))) - {cell for cell in times if times[cell] == 1})
+        wrong = wrong or sorted(cell for cell in times if not 0 <= cell < layout.num_tokens)
+        raise ValueError(
+            f"ordering: {type(self).__name__}.groups must name each of the {layout.num_tokens} cells of the grid "
+            f"{'x'.join(map(str, layout.shapes[0]))} once, but names cell {wrong[0]} {times[wrong[0]]} times"
+        )
 
     def _parallel(self, layout: Layout) -> bool:
         return any(len(group) > 1 for group in self._groups(layout))

@@ -55,7 +55,7 @@ class Tokenizer(Module, ABC):
         """
         if layout == self.layout:
             return self
-        raise ValueError(f"tokenizer: its tokens lie on {self.layout.shapes} and cannot lie on {layout.shapes}")
+        raise ValueError(f"tokenizer: its tokens lie on {self.layout} and cannot lie on {layout}")
 
     @abstractmethod
     def encode(self, image_BCHW: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ RNG = BatchRng(0, 1)
 CPU = torch.device("cpu")
 
 
-class Backwards(Traversal):
+class FromTheEnd(Traversal):
     """From the last cell to the first."""
 
     def __init__(self) -> None:
@@ -37,15 +37,15 @@ class Columns(Traversal):
 
 
 def test_next_token_feeds_the_token_before() -> None:
-    step = Backwards().training(GRID, Prefix(2), RNG)
+    step = FromTheEnd().training(GRID, Prefix(2), RNG)
     assert step.read.token.tolist() == [5, 4, 3, 2, 1, 0]
     # The last token predicts nothing and is not fed.
     assert step.feed.kind.tolist() == [Kind.COND] * 2 + [Kind.TOKEN] * 5
     assert step.feed.source.tolist() == [0, 1, 5, 4, 3, 2, 1]
     assert step.feed.at.tolist() == [-1, -1, 5, 4, 3, 2, 1]
     assert step.read.slot[:, 0].tolist() == [1, 2, 3, 4, 5, 6]
-    assert Backwards().visibility(GRID) is Visibility.CAUSAL
-    assert Backwards().num_learned(GRID, Prefix(2)) == 0
+    assert FromTheEnd().visibility(GRID) is Visibility.CAUSAL
+    assert FromTheEnd().num_learned(GRID, Prefix(2)) == 0
 
 
 def test_without_condition_a_learned_vector_starts() -> None:
@@ -82,7 +82,7 @@ def test_queries_see_each_other_and_later_steps_do_not_see_them() -> None:
 
 
 def test_static_plans_are_made_once_per_layout() -> None:
-    ordering = Backwards()
+    ordering = FromTheEnd()
     once = list(ordering.plan(GRID, Prefix(1), RNG, CPU))
     again = list(ordering.plan(Layout(((2, 3),)), Prefix(1), RNG, CPU))
     other = list(ordering.plan(Layout(((3, 2),)), Prefix(1), RNG, CPU))

@@ -107,7 +107,7 @@ class Quantizer(nn.Module, Configurable, ABC):
             ValueError: its levels are what they are.
         """
         raise ValueError(
-            f"tokenizer: its tokens lie on {self.layout.shapes}, not on {layout.shapes}; other levels take a "
+            f"tokenizer: its tokens lie on {self.layout}, not on {layout}; other levels take a "
             "PyramidQuantizer with ScalePyramid and residual: false"
         )
 
