@@ -16,6 +16,7 @@ from arlab.conformance.own import own_parts
 from arlab.conformance.plugin_classes import is_plugin, plugin_classes
 from arlab.discovery import discover, named
 from arlab.plugins.sources import files_in
+from arlab.runs.folder import RunFolder
 from arlab.runs.resolve import EXPORT_FILE
 from arlab.tokenizers.tokenizer import Tokenizer
 
@@ -71,10 +72,11 @@ def _refuse_options(options: Sequence[str], why: str) -> None:
 def _refuse_other_files(path: Path) -> None:
     if path.is_file() and path.suffix != ".ckpt":
         raise ValueError(
-            f"check: {path} is nothing that can be checked: a plugin (.py), a folder of plugins, an experiment (.yaml), "
-            "a run or its checkpoint (.ckpt), a class or a kind"
+            f"check: {path} is nothing that can be checked: a plugin (.py), a folder of plugins, an experiment "
+            "(.yaml), a run or its checkpoint (.ckpt), a class or a kind"
         )
-    if path.is_dir() and not any(path.glob("*/")) and not (path / EXPORT_FILE).is_file():
+    is_run = (path / EXPORT_FILE).is_file() or RunFolder(path).config.is_file()
+    if path.is_dir() and not is_run and not any(inside.is_dir() for inside in path.iterdir()):
         raise ValueError(f"check: {path}/: no .py file in it, and it is no run")
 
 

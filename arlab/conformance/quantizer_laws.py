@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from arlab.conformance.law import Grid, LawBrokenError, fresh, rebuilt
+from arlab.conformance.refusal import is_refusal
 from arlab.conformance.tokenizer_laws import judge_tokens, near
 from arlab.tokenizers.quantizers.quantizer import Quantizer
 from arlab.tokens import TokenSpace

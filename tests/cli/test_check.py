@@ -85,6 +85,17 @@ def test_a_folder_of_plugins(capsys: pytest.CaptureFixture[str]) -> None:
     assert "CheckedForgetful" in out
 
 
+def test_of_a_folder_what_loads_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine").mkdir()
+    Path("mine/sound.py").write_text(SOUND)
+    Path("mine/unreadable.py").write_text("import nothing_of_this_name\n")
+    assert main(["check", "mine", "--grid", "1x2"]) == 2
+    told = capsys.readouterr()
+    assert "all laws hold: 1 ordering" in told.out
+    assert told.err.count("\n") == 1
+    assert "arlab: error: plugins: mine/unreadable.py, line 1: ModuleNotFoundError" in told.err
+
+
 def test_a_class_with_options_on_its_own_grid(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "NextScale", "patch_nums=[1, 2]", "--grid", "2x2", "--grid", "3x3"]) == 0
     out = capsys.readouterr().out
@@ -122,6 +133,8 @@ def test_an_experiment_and_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["callback.py"], "no laws for CheckedCallback; there are laws for orderings, pyramids, heads, quantizers"),
         (["Transformer"], "check: Transformer: no laws for Transformer; there are laws for orderings"),
         (["none.yaml"], "none.yaml"),
+        (["plan.png"], "check: plan.png is nothing that can be checked: a plugin (.py), a folder of plugins"),
+        (["empty"], "check: empty/: no .py file in it, and it is no run"),
         (["VQTokenizer", "token_width=4"], "options of a tokenizer stand in an experiment"),
         (["Raster", "--grid", "0x3"], "grid: expected N, HxW or TxHxW"),
         (["Raster", "--grid", "999x999"], "grid: laws are tried on at most 1024 cells, got 999x999"),
@@ -133,6 +146,8 @@ def test_an_experiment_and_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("sound.py").write_text(SOUND)
     Path("callback.py").write_text(CALLBACK)
+    Path("plan.png").write_bytes(b"")
+    Path("empty").mkdir()
     assert main(["check", *arguments]) == 2
     err = capsys.readouterr().err
     assert message in err

@@ -307,6 +307,14 @@ class SwapsWays(NextNeighbor):
             yield Step(step.feed, Read(read.token, read.slot, 1 - read.way, read.weight), step.progress)
 
 
+class Unwritable(Broken):
+    """Takes a function, which no checkpoint can hold."""
+
+    def __init__(self, *, change: Callable[[Tensor], Tensor] = torch.clone) -> None:
+        super().__init__()
+        self.change = change
+
+
 PYRAMID = ((1, 1), (1, 2), (2, 3))
 BROKEN = (
     (Forgets(), ((2, 3),), "partition", r"token \(1, 2\) is never predicted"),
@@ -330,11 +338,12 @@ BROKEN = (
     (SeesItselfInTraining(), ((2, 3),), "no_leak", r"training: the prediction of \(0, 0\) in step 0 sees \(0, 0\)"),
     (Shortsighted(), ((2, 3),), "no_leak", r"decoding: the prediction of \(1, 1\) in step 4 misses \(0, 0\)"),
     (Peeks(amount=1.0, tracked=True), PYRAMID, "no_leak", r"of level 1 \(0, 0\) in step 1 sees level 1 \(0, 0\)"),
-    (PromisesTooMuch(), ((2, 3),), "promise", r"step 0: visibility\(\) promises 'a slot sees itself and"),
+    (PromisesTooMuch(), ((2, 3),), "promise", r"slot \d sees slot \d, but visibility\(\) promises 'a slot"),
     (Peeks(amount=1.0, tracked=False), PYRAMID, "driven_by_truth", r"slot 1 of step 1 carries something else"),
     (Peeks(amount=1e-6, tracked=False), PYRAMID, "driven_by_truth", r"slot 1 of step 1 carries something else"),
     (SeesWhatLeft(), ((2, 3),), "cache_equals_no_cache", r"the prediction of \(1, \d\) differs by"),
     (SwapsWays(), ((2, 3),), "directions", r"way 0 is declared to reach \(0, 1\) further, but predicts \(1, 0\) from"),
+    (Unwritable(), ((2, 3),), "rebuilt", r"cannot be rebuilt from its record: a constructor argument of type"),
 )
 
 

@@ -42,6 +42,13 @@ def test_it_tries_the_laws_on_a_plugin(tmp_path: Path) -> None:
     assert "test_own" not in done.stdout
 
 
+def test_after_a_broken_law_the_others_of_the_grid_are_skipped(tmp_path: Path) -> None:
+    done = run(tmp_path, "--arlab-plugins=short.py", "-k", "1x4")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 failed" in done.stdout
+    assert "not tried: partition is broken on this grid" in done.stdout
+
+
 def test_beside_tests_that_are_named(tmp_path: Path) -> None:
     done = run(tmp_path, "--arlab-plugins=short.py", "test_own.py", "--collect-only")
     assert done.returncode == 0, done.stdout + done.stderr
