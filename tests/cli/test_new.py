@@ -98,7 +98,7 @@ def test_parts_are_tidy() -> None:
         (["orderng", "x"], "invalid choice: 'orderng'"),
         (["ordering"], "required: NAME"),
         (["ordering", "x", "--data", "fashion"], "data: is an option of arlab new experiment alone"),
-        (["experiment", "x", "--data", "fashon"], "data: no images are called 'fashon'. Did you mean 'fashion'?"),
+        (["experiment", "x", "--data", "fashio"], "data: no images are called 'fashio'. Did you mean 'fashion'?"),
         (
             ["experiment", "x", "--ordering", "Rastr"],
             "ordering: no class named 'Rastr' is loaded. Did you mean 'Raster'",
