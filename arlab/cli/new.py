@@ -18,6 +18,7 @@ _FOLDER = "plugins"
 _MOST_LETTERS = 60
 # In a folder of tests their names would hide these packages.
 _PACKAGES = frozenset({"arlab", "jsonargparse", "lightning", "numpy", "pytest", "torch", "yaml"})
+_THEN = {"ordering": "arlab new experiment NAME --ordering {cls}{named}"}
 _EXAMPLES = """\
   arlab new ordering spiral               plugins/spiral.py and its test, plugins/test_spiral.py
   arlab check plugins/spiral.py           the laws every ordering obeys
@@ -95,9 +96,8 @@ def part(kind: str, name: str, folder: Path, plugins: list[str]) -> int:
 
 def _next(kind: str, file: Path, cls: str) -> str:
     named = "" if file.parent == Path(_FOLDER) else f" --plugins {file}"
-    if kind == "ordering":
-        return f"arlab check {file}, then arlab new experiment NAME --ordering {cls}{named}"
-    return f"arlab describe {cls}{named}; the head of the file says how to train with it"
+    then = _THEN.get(kind, "arlab describe {cls}{named}; the head of the file says how to train with it")
+    return f"arlab check {file}, then {then.format(cls=cls, named=named)}"
 
 
 def _template(name: str) -> str:
