@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arlab.heads.head import Head, Predict, Predicted, Sampling
+from arlab.heads.head import Head, Predict, Predicted, Sampling, embeds
 from arlab.orderings.ordering import Drawn
-from arlab.orderings.step import Step
+from arlab.orderings.step import Kind, Step
 from arlab.precision import upcast
 from arlab.ranges import require
 from arlab.rng import Noise, Rng
@@ -59,13 +59,13 @@ class GaussianMixtureHead(Head):
         self.candidates = candidates
         self.init_std = init_std
 
-    def bind(self, width: int, space: TokenSpace, ways: int, *, embeds: bool) -> None:
+    def bind(self, width: int, space: TokenSpace, ways: int, *, carries: frozenset[Kind]) -> None:
         if space.discrete:
             raise ValueError(
                 "head: GaussianMixtureHead needs continuous tokens (a KLTokenizer's), this tokenizer has a codebook"
             )
         self.width = space.width
-        self.input = nn.Linear(space.width, width) if embeds else None
+        self.input = nn.Linear(space.width, width) if embeds(carries) else None
         outputs = self.components * (1 + 2 * space.width)
         self.outputs = nn.ModuleList(nn.Linear(width, outputs) for _ in range(ways))
         for layer in (*self.outputs, *(() if self.input is None else (self.input,))):

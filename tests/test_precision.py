@@ -29,7 +29,7 @@ from arlab.heads.head import Head, Hidden, Predict, Predicted, Sampling
 from arlab.optimization import AdamW
 from arlab.orderings.ordering import Drawn, Prefix, condition_slots
 from arlab.orderings.raster import Raster
-from arlab.orderings.step import Layout, Progress, Read, Step
+from arlab.orderings.step import Kind, Layout, Progress, Read, Step
 from arlab.precision import in_float32, upcast
 from arlab.rng import BatchRng, Noise, Rng
 from arlab.tokenizers.autoencoder import ConvAutoencoder
@@ -99,7 +99,7 @@ def test_norms_of_queries_and_keys(cls: type[QKNorm]) -> None:
 
 @pytest.mark.parametrize("cls", concrete(Modulation), ids=lambda cls: cls.__name__)
 def test_modulation(cls: type[Modulation]) -> None:
-    module = randomised(cls().build(WIDTH, 2))
+    module = randomised(cls().build(WIDTH, 2, 8))
     if cls.active:
         same_under_autocast(module, torch.randn(BATCH, 1, WIDTH))
     else:
@@ -137,7 +137,7 @@ def head_obeys(cls: type[Head], ways: int) -> None:
     for space in (TokenSpace(2, 7), TokenSpace(2)):
         head = cls()
         try:
-            head.bind(WIDTH, space, ways, embeds=True)
+            head.bind(WIDTH, space, ways, carries=frozenset({Kind.COND, Kind.TOKEN}))
         except ValueError:
             continue
         accepted += 1
@@ -181,7 +181,7 @@ class Forgetful(Head):
     def __init__(self) -> None:
         super().__init__()
 
-    def bind(self, width: int, space: TokenSpace, ways: int, *, embeds: bool) -> None:
+    def bind(self, width: int, space: TokenSpace, ways: int, *, carries: frozenset[Kind]) -> None:
         self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(ways))
         self.last = nn.Linear(width, space.width)
 
@@ -244,7 +244,7 @@ def test_without_autocast_nothing_is_converted() -> None:
 
 def test_float64_stays_float64() -> None:
     head = DiscreteHead(zero_init=False)
-    head.bind(WIDTH, TokenSpace(2, 7), 1, embeds=True)
+    head.bind(WIDTH, TokenSpace(2, 7), 1, carries=frozenset({Kind.COND, Kind.TOKEN}))
     head.double()
     x = torch.randn(BATCH, 2, WIDTH, dtype=torch.float64)
     step = Step(condition_slots(Prefix(2)), READS[1], Progress(0, 1, 0, 2, 2))

@@ -30,7 +30,7 @@ from arlab.generators.sampler import Sampler
 from arlab.heads.head import Head, Hidden, Predicted, Sampling
 from arlab.orderings.ordering import Ordering, Prefix, condition_slots
 from arlab.orderings.raster import Raster
-from arlab.orderings.step import Layout, Read, Step
+from arlab.orderings.step import Kind, Layout, Read, Step
 from arlab.plugins import registry
 from arlab.pyramids.pyramid import Pyramid
 from arlab.rng import BatchRng, Noise
@@ -162,7 +162,7 @@ def test_impossible_levels_are_refused(levels: int) -> None:
 def mixture(ways: int = 1, **options: Any) -> Head:
     torch.manual_seed(0)
     head = named(["GaussianMixtureHead", *(f"{key}={value}" for key, value in options.items())], Head, "head")
-    head.bind(4, TokenSpace(2), ways, embeds=True)
+    head.bind(4, TokenSpace(2), ways, carries=frozenset({Kind.COND, Kind.TOKEN}))
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return head.double()
@@ -261,7 +261,7 @@ def test_what_the_head_refuses(options: dict[str, float], message: str) -> None:
 def test_codes_are_refused() -> None:
     head = named(["GaussianMixtureHead"], Head, "head")
     with pytest.raises(ValueError, match="needs continuous tokens"):
-        head.bind(4, TokenSpace(2, 16), 1, embeds=True)
+        head.bind(4, TokenSpace(2, 16), 1, carries=frozenset({Kind.COND, Kind.TOKEN}))
 
 
 @pytest.mark.parametrize("ordering", [Raster(), None, "NextNeighbor"], ids=["raster", "spiral", "next_neighbor"])

@@ -13,6 +13,7 @@ from arlab.backbones.attention import Mask
 from arlab.backbones.cache import Cache
 from arlab.backbones.modulation import Modulated
 from arlab.configurable import Configurable
+from arlab.orderings.ordering import Ordering
 from arlab.orderings.step import Layout, Slots
 
 
@@ -43,9 +44,26 @@ class Backbone(nn.Module, Configurable, ABC):
     def modulates(self) -> bool:
         """Whether the condition's vector has an effect, beside condition slots."""
 
+    @property
+    def modulates_by_row(self) -> bool:
+        """Whether what modulates a slot also depends on its columns, so that it is worked out for each pass."""
+        return False
+
+    def refuse(self, ordering: Ordering, layout: Layout) -> None:
+        """See that it can carry the slots of an ordering on this layout.
+
+        Raises:
+            ValueError: it cannot; the message names what goes together.
+        """
+
     @abstractmethod
-    def modulate(self, condition_BSD: Tensor) -> Modulated:
-        """Work a condition out for every layer; the result serves any number of passes."""
+    def modulate(self, condition_BSD: Tensor, rows: Slots | None = None) -> Modulated:
+        """Work a condition out for every layer; the result serves any number of passes over such slots.
+
+        Args:
+            condition_BSD: (B, 1, D), or per slot (B, S, D).
+            rows: the slots; None where the same holds for all of them.
+        """
 
     @abstractmethod
     def forward(

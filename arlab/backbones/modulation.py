@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arlab.configurable import Configurable
+from arlab.orderings.step import Slots
 from arlab.precision import in_float32
 
 
@@ -43,17 +44,19 @@ class Modulation(Configurable, ABC):
 
     active: bool = True
     """Whether the condition has an effect."""
+    by_row: bool = False
+    """Whether it looks at the columns of the slots, so that it is worked out anew for each pass."""
 
     @abstractmethod
-    def build(self, width: int, num_blocks: int) -> ModulationModule:
-        """A fresh module for a stack of blocks."""
+    def build(self, width: int, num_blocks: int, num_rows: int) -> ModulationModule:
+        """A fresh module for a stack of blocks; a pass has at most ``num_rows`` condition slots and tokens."""
 
 
 class ModulationModule(nn.Module, ABC):
     """A condition (B, 1, D) or (B, S, D) to what modulates every block, in float32 under autocast."""
 
     @abstractmethod
-    def forward(self, condition_BSD: Tensor) -> Modulated:
+    def forward(self, condition_BSD: Tensor, rows: Slots | None = None) -> Modulated:
         """Work the condition out for all blocks."""
 
     def reset_parameters(self) -> None:
@@ -71,7 +74,7 @@ class NoModulation(Modulation):
     def __init__(self) -> None:
         pass
 
-    def build(self, width: int, num_blocks: int) -> ModulationModule:
+    def build(self, width: int, num_blocks: int, num_rows: int) -> ModulationModule:
         return _None(num_blocks)
 
 
@@ -87,7 +90,7 @@ class AdaLN(Modulation):
     def __init__(self, *, zero_init: bool = True) -> None:
         self.zero_init = zero_init
 
-    def build(self, width: int, num_blocks: int) -> ModulationModule:
+    def build(self, width: int, num_blocks: int, num_rows: int) -> ModulationModule:
         return _PerBlock(width, num_blocks, self.zero_init)
 
 
@@ -103,7 +106,7 @@ class SharedAdaLN(Modulation):
     def __init__(self, *, zero_init: bool = True) -> None:
         self.zero_init = zero_init
 
-    def build(self, width: int, num_blocks: int) -> ModulationModule:
+    def build(self, width: int, num_blocks: int, num_rows: int) -> ModulationModule:
         return _Shared(width, num_blocks, self.zero_init)
 
 
@@ -112,7 +115,7 @@ class _None(ModulationModule):
         super().__init__()
         self.num_blocks = num_blocks
 
-    def forward(self, condition_BSD: Tensor) -> Modulated:
+    def forward(self, condition_BSD: Tensor, rows: Slots | None = None) -> Modulated:
         return Modulated((None,) * self.num_blocks)
 
 
@@ -135,7 +138,7 @@ class _PerBlock(ModulationModule):
         self.zero_init = zero_init
 
     @in_float32
-    def forward(self, condition_BSD: Tensor) -> Modulated:
+    def forward(self, condition_BSD: Tensor, rows: Slots | None = None) -> Modulated:
         active = F.silu(condition_BSD)
         scale, shift = self.final(active).chunk(2, dim=-1)
         return Modulated(tuple(_pair(block(active)) for block in self.blocks), (scale, shift))
@@ -165,7 +168,7 @@ class _Shared(ModulationModule):
         self.zero_init = zero_init
 
     @in_float32
-    def forward(self, condition_BSD: Tensor) -> Modulated:
+    def forward(self, condition_BSD: Tensor, rows: Slots | None = None) -> Modulated:
         active = F.silu(condition_BSD)
         scale, shift = self.final(active).chunk(2, dim=-1)
         shared = self.map(active)

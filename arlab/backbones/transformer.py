@@ -90,7 +90,7 @@ class Transformer(Backbone):
         rates = torch.linspace(0, self.drop_path, depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(_Block(self, layer, rate) for layer, rate in enumerate(rates))
         self.norms = nn.ModuleList(self.norm.build(self.width) for _ in range(ways))
-        self.conditioning = self.modulation.build(self.width, depth)
+        self.conditioning = self.modulation.build(self.width, depth, num_condition + layout.num_tokens)
         self.places = nn.ModuleList(p.build(self.width, layout, num_condition) for p in self.places_recipes)
         self.apply(self._init)
         self.conditioning.reset_parameters()
@@ -112,8 +112,12 @@ class Transformer(Backbone):
     def modulates(self) -> bool:
         return self.modulation.active
 
-    def modulate(self, condition_BSD: Tensor) -> Modulated:
-        modulated: Modulated = self.conditioning(condition_BSD)
+    @property
+    def modulates_by_row(self) -> bool:
+        return self.modulation.by_row
+
+    def modulate(self, condition_BSD: Tensor, rows: Slots | None = None) -> Modulated:
+        modulated: Modulated = self.conditioning(condition_BSD, rows)
         return modulated
 
     def forward(

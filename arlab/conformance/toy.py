@@ -22,6 +22,7 @@ from arlab.heads.head import Head, Predict, Predicted, Sampling
 from arlab.orderings.ordering import Drawn, Ordering
 from arlab.orderings.step import Kind, Layout, Step
 from arlab.rng import Noise, Rng
+from arlab.times import TimeEmbedding
 from arlab.tokenizers.tokenizer import Tokenizer
 from arlab.tokens import TokenSpace
 
@@ -80,13 +81,19 @@ class ToyHead(Head):
         super().__init__()
         self.noised = noised
 
-    def bind(self, width: int, space: TokenSpace, ways: int, *, embeds: bool) -> None:
+    def bind(self, width: int, space: TokenSpace, ways: int, *, carries: frozenset[Kind]) -> None:
         self.space = space
         self.input = nn.Linear(space.width, width)
+        self.time = TimeEmbedding(width) if self.noised else None
         self.outputs = nn.ModuleList(nn.Linear(width, space.width) for _ in range(ways))
 
     def embed(self, tokens: Tensor) -> Tensor:
         h_BSD: Tensor = self.input(tokens)
+        return h_BSD
+
+    def embed_time(self, time_BS: Tensor) -> Tensor:
+        assert self.time is not None
+        h_BSD: Tensor = self.time(time_BS)
         return h_BSD
 
     def values(self, predicted: Predicted) -> Tensor:

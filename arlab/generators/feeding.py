@@ -5,7 +5,6 @@ Letters: B batch, N tokens, S slots fed, K rows kept and fed, D width, C width o
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -74,7 +73,6 @@ class SlotEmbedding(nn.Module):
         num_learned = ordering.num_learned(layout, Prefix(num_condition))
         self.learned_RD = nn.Parameter(torch.randn(num_learned, width) * init_std) if num_learned else None
         self.computed = nn.Linear(token_width, width) if Kind.COMPUTED in ordering.carries else None
-        self.time = _TimeEmbedding(width) if Kind.NOISY in ordering.carries else None
 
     def forward(
         self,
@@ -109,38 +107,20 @@ class SlotEmbedding(nn.Module):
         h_BSD = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         h_BSD = h_BSD if inverse is None else h_BSD[:, inverse]
         vector_BSD = condition.vector[:, None]
-        if self.time is not None:
-            vector_BSD = vector_BSD + self._time_of(slots, known, batch)
+        if Kind.NOISY in ordering.carries:
+            vector_BSD = vector_BSD + head.embed_time(_time_of(slots, known, batch))
         return h_BSD, vector_BSD
-
-    def _time_of(self, slots: Slots, known: Known, batch: int) -> Tensor:
-        """The time embedding of each slot, (B, S, D): its noise level where it is noised, else t = 0."""
-        assert self.time is not None
-        if known.time is None:
-            time_BS = torch.zeros(batch, len(slots), device=slots.kind.device)
-        else:
-            level_BS = gather(known.time, slots.source.clamp(min=0, max=known.time.shape[1] - 1))
-            time_BS = level_BS * (slots.kind == Kind.NOISY)
-        embedded: Tensor = self.time(time_BS)
-        return embedded
 
     def extra_repr(self) -> str:
         return f"learned={0 if self.learned_RD is None else len(self.learned_RD)}"
 
 
-class _TimeEmbedding(nn.Module):
-    """t in [0, 1] to D: sinusoids of 1000 t, then two linear maps."""
-
-    def __init__(self, width: int, num_frequencies: int = 128) -> None:
-        super().__init__()
-        self.num_frequencies = num_frequencies
-        self.mlp = nn.Sequential(nn.Linear(2 * num_frequencies, width), nn.SiLU(), nn.Linear(width, width))
-
-    def forward(self, time_BS: Tensor) -> Tensor:
-        exponent = torch.arange(self.num_frequencies, device=time_BS.device) / self.num_frequencies
-        angle = 1000 * time_BS[..., None] * torch.exp(-math.log(10000) * exponent)
-        h: Tensor = self.mlp(torch.cat((angle.cos(), angle.sin()), -1))
-        return h
+def _time_of(slots: Slots, known: Known, batch: int) -> Tensor:
+    """The time of each slot, (B, S): its noise level where it is noised, else t = 0."""
+    if known.time is None:
+        return torch.zeros(batch, len(slots), device=slots.kind.device)
+    level_BS = gather(known.time, slots.source.clamp(min=0, max=known.time.shape[1] - 1))
+    return level_BS * (slots.kind == Kind.NOISY)
 
 
 def gather(values: Tensor, index: Tensor) -> Tensor:

@@ -32,10 +32,10 @@ from arlab.generators.objective import Objective, TeacherForcing
 from arlab.heads.head import Head, Hidden, Predict, Predicted
 from arlab.module import Module
 from arlab.optimization import AdamW
-from arlab.orderings.ordering import Ordering
+from arlab.orderings.ordering import Ordering, Prefix, Scored
 from arlab.orderings.step import Kind, Layout, Slots, Step
 from arlab.ranges import require
-from arlab.rng import BatchRng, mix_seed
+from arlab.rng import BatchRng, Rng, mix_seed
 from arlab.runs.checkpoint import KEY
 from arlab.tokenizers.identity import identity
 from arlab.tokenizers.tokenizer import Encoded, Tokenizer
@@ -93,6 +93,7 @@ class Generator(Module):
         self.remember("tokenizer", self.tokenizer)
         self.remember("facts", self.facts)
         self._still: Encoded | None = None
+        self._num_steps = 0.0
         self._masks: WeakKeyDictionary[Slots, Mask] = WeakKeyDictionary()
         self._bind()
         if initialisation is not None:
@@ -106,8 +107,8 @@ class Generator(Module):
             raise ValueError(f"tokenizer: it and the data differ in {contradiction}")
         width, ways = self.backbone.width, self.ordering.num_ways(self.layout)
         self.conditioner.bind(width, self.facts)
-        embeds = bool(self.ordering.carries & {Kind.TOKEN, Kind.NOISY})
-        self.head.bind(width, self.tokenizer.space, ways, embeds=embeds)
+        self.head.bind(width, self.tokenizer.space, ways, carries=self.ordering.carries)
+        self._refuse_pair()
         if not self.backbone.modulates and not self.conditioner.num_slots:
             raise ValueError("conditioner.num_slots: with 0 and a backbone without modulation the class has no effect")
         if not self.backbone.modulates and self.ordering.modulated:
@@ -133,10 +134,26 @@ class Generator(Module):
             token_width=self.tokenizer.space.width,
         )
 
+    def _refuse_pair(self) -> None:
+        ordering, head = type(self.ordering).__name__, type(self.head).__name__
+        if self.ordering.chooses and not self.head.tells_probability:
+            raise ValueError(
+                f"ordering: this {ordering} keeps the tokens that are likeliest, but {head} does not tell how likely "
+                "what it drew is; choose DiscreteHead or GaussianMixtureHead, or sets chosen at random"
+            )
+        self.backbone.refuse(self.ordering, self.layout)
+
     @property
     def layout(self) -> Layout:
         """Where the tokens lie."""
         return self.tokenizer.layout
+
+    @property
+    def trained(self) -> float:
+        """The share of the training steps that are over; 1 outside of training."""
+        if not self._num_steps:
+            return 1.0
+        return min(1.0, self.global_step / self._num_steps)
 
     # ---- one pass
 
@@ -153,7 +170,7 @@ class Generator(Module):
         """A pass over these slots: one (B, S, D) tensor per way; the condition is worked out unless it was before."""
         tokenizer = self.tokenizer.at(layout)
         h_BSD, vector_BSD = self.slot_embedding(fed, known, condition, self.ordering, self.head, tokenizer)
-        modulated = self.backbone.modulate(vector_BSD) if modulated is None else modulated
+        modulated = self.backbone.modulate(vector_BSD, fed) if modulated is None else modulated
         ways: tuple[Tensor, ...] = self.backbone(h_BSD, fed, mask, modulated, layout, cache)
         return ways
 
@@ -202,6 +219,7 @@ class Generator(Module):
 
     def on_fit_start(self) -> None:
         """Tokenise images that never change once per run; always in the same batches, so that resuming is exact."""
+        self._num_steps = float(self.trainer.estimated_stepping_batches)
         # A trial of a step or two does not pay for tokens of all images.
         needless = self.ordering.draws_layouts or bool(vars(self.trainer).get("fast_dev_run"))
         still = None if self.data is None or needless else self.data.still()
@@ -251,6 +269,14 @@ class Generator(Module):
             rng = BatchRng(mix_seed(self.seed, batch_idx, self.global_rank), size)
             loss = self.objective.loss(self, tokens, batch.label, rng, self.layout)
             self.log(f"{part}/loss", loss, batch_size=size, prog_bar=True, sync_dist=True)
+            # A stream of its own, so that the loss does not depend on what is told beside it.
+            bound_B = self.bound(
+                tokens, batch.label, BatchRng(mix_seed(self.seed, batch_idx, self.global_rank, 3), size)
+            )
+            if bound_B is not None:
+                most = {"nats_per_image_bound": -bound_B.mean()}
+                most["nats_per_token_bound"] = most["nats_per_image_bound"] / self.layout.num_tokens
+                self.log_dict({f"{part}/{n}": value for n, value in most.items()}, batch_size=size, sync_dist=True)
             return
         nats_per_token = -log_prob_BM.mean()
         nats_per_image = -log_prob_BM.sum(-1).mean()
@@ -265,14 +291,34 @@ class Generator(Module):
     @torch.no_grad()
     def log_prob(self, tokens: Tensor, label: Tensor) -> Tensor | None:
         """Exact log-likelihood in nats of token n at [:, n], (B, N); None where ordering or head have no exact one."""
-        # Drawn orders give each image a likelihood under its own order; figures of mixed orders would mislead.
-        if not (self.ordering.exact and self.ordering.static):
-            return None
         condition = self.conditioner(label)
-        step = self.ordering.teacher(self.layout, condition.prefix, BatchRng(0, len(label)), tokens.device)
+        scored = self._scored(condition.prefix, BatchRng(0, len(label)), tokens.device)
+        # Drawn orders give each image a likelihood under its own order: see ``bound``.
+        if scored is None or not scored.exact:
+            return None
+        step = scored.step
         target = gather(tokens, step.read.token)
         log_prob_BM = self.head.log_prob(self.teacher_predict(step, tokens, condition), step, target)
         return None if log_prob_BM is None else scatter(log_prob_BM, step.read.token, log_prob_BM)
+
+    @torch.no_grad()
+    def bound(self, tokens: Tensor, label: Tensor, rng: Rng) -> Tensor | None:
+        """A draw (B,) whose mean is a lower bound on log p(tokens | label) in nats; None where there is none."""
+        condition = self.conditioner(label)
+        scored = self._scored(condition.prefix, rng, tokens.device)
+        if scored is None:
+            return None
+        step = scored.step
+        target = gather(tokens, step.read.token)
+        bound_BM = self.head.bound(self.teacher_predict(step, tokens, condition), step, target, rng)
+        return None if bound_BM is None else scored.times * bound_BM.sum(-1)
+
+    def _scored(self, prefix: Prefix, rng: Rng, device: torch.device) -> Scored | None:
+        if self.ordering.static and self.ordering.exact and prefix.valid is None:
+            # What is fed does not change, so that what was worked out for it is found again.
+            return Scored(self.ordering.teacher(self.layout, prefix, rng, device))
+        scored = self.ordering.scored(self.layout, prefix, rng)
+        return None if scored is None else dataclasses.replace(scored, step=scored.step.to(device))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         return self.optimizer.build(self, int(self.trainer.estimated_stepping_batches))

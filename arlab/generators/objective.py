@@ -41,7 +41,7 @@ class TeacherForcing(Objective):
 
     def loss(self, generator: Generator, tokens: Tensor, label: Tensor, rng: Rng, layout: Layout) -> Tensor:
         condition = generator.conditioner(generator.conditioner.drop(label, rng))
-        step = generator.ordering.teacher(layout, condition.prefix, rng, tokens.device)
+        step = generator.ordering.teacher(layout, condition.prefix, rng, tokens.device, generator.trained)
         predict = generator.teacher_predict(step, tokens, condition, layout)
         loss_BM = generator.head.loss(predict, step, gather(tokens, step.read.token), rng)
         if self.level_weights is not None:

@@ -207,9 +207,9 @@ class _Run:
         self.guided = guided
         valid = condition.valid
         self.prefix = Prefix(condition.slots.shape[1], None if valid is None else valid[:batch])
-        # With times the condition differs from call to call; without, it is worked out once per run.
-        timeless = generator.slot_embedding.time is None
-        self.modulated = generator.backbone.modulate(condition.vector[:, None]) if timeless else None
+        # With times or slots in it the condition differs from call to call; without, it is worked out once per run.
+        by_slot = Kind.NOISY in generator.ordering.carries or generator.backbone.modulates_by_row
+        self.modulated = None if by_slot else generator.backbone.modulate(condition.vector[:, None])
         self.cache = Cache(self.prefix.length + layout.num_tokens) if sampler.use_cache else None
         self.kept: Slots | None = None
 

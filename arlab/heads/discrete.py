@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arlab.heads.head import Head, Predict, Predicted, Sampling
+from arlab.heads.head import Head, Predict, Predicted, Sampling, embeds
 from arlab.orderings.ordering import Drawn
-from arlab.orderings.step import Step
+from arlab.orderings.step import Kind, Step
 from arlab.precision import upcast
 from arlab.ranges import require
 from arlab.rng import Noise, Rng
@@ -32,6 +32,8 @@ class DiscreteHead(Head):
         init_std: standard deviation of other initial weights.
     """
 
+    tells_probability = True
+
     def __init__(
         self,
         *,
@@ -48,7 +50,12 @@ class DiscreteHead(Head):
         self.zero_init = zero_init
         self.init_std = init_std
 
-    def bind(self, width: int, space: TokenSpace, ways: int, *, embeds: bool) -> None:
+    def bind(self, width: int, space: TokenSpace, ways: int, *, carries: frozenset[Kind]) -> None:
+        if Kind.NOISY in carries:
+            raise ValueError(
+                "head: DiscreteHead draws codes, which cannot be noised as this ordering asks; choose FlowHead or "
+                "DiffusionHead with a KLTokenizer, or an ordering without noised slots, e.g. Raster"
+            )
         if space.codebook_size is None:
             raise ValueError("head: DiscreteHead needs a tokenizer with a codebook, this one's tokens are continuous")
         if space.codebook_size > _MOST_CODES:
@@ -56,7 +63,7 @@ class DiscreteHead(Head):
                 f"head: DiscreteHead lists a logit for every code, at most {_MOST_CODES}; this tokenizer has "
                 f"{space.codebook_size}"
             )
-        self.embedding = nn.Embedding(space.codebook_size, width) if embeds else None
+        self.embedding = nn.Embedding(space.codebook_size, width) if embeds(carries) else None
         self.outputs = nn.ModuleList(nn.Linear(width, space.codebook_size, bias=self.bias) for _ in range(ways))
         if self.embedding is not None:
             nn.init.normal_(self.embedding.weight, std=self.init_std)

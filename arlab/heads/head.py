@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from arlab.configurable import Configurable
 from arlab.orderings.ordering import Drawn
-from arlab.orderings.step import Layout, Read, Step
+from arlab.orderings.step import Kind, Layout, Read, Step
 from arlab.precision import in_float32
 from arlab.ranges import require
 from arlab.rng import Noise, Rng
@@ -35,24 +35,30 @@ class Hidden:
     read: Read
     layout: Layout
 
-    def mix(self, outputs: Sequence[nn.Module]) -> Tensor:
-        """Σ_k weight_mk · outputs[way_mk](h[slot_mk]), shape (B, M, P): ways are mixed after their output layers.
+    def mix(self, outputs: Sequence[nn.Module], *beside: Tensor) -> Tensor:
+        """Σ_k weight_mk · outputs[way_mk](h[slot_mk], *beside[:, m]), shape (B, M, ..., P).
 
-        In float32 under autocast, output layers included.
+        Ways are mixed after their output layers, in float32 under autocast, output layers included.
+
+        Args:
+            outputs: one per way, from (B, m, D) and what lies beside it.
+            beside: what else an output is told of each token, (B, M, ...): noised values, times.
         """
-        return _mixed(self.read, outputs, *self.ways)
+        return _mixed(self.read, outputs, len(beside), *beside, *self.ways)
 
 
 @in_float32
-def _mixed(read: Read, outputs: Sequence[nn.Module], *ways: Tensor) -> Tensor:
+def _mixed(read: Read, outputs: Sequence[nn.Module], number: int, *tensors: Tensor) -> Tensor:
+    beside, ways = tensors[:number], tensors[number:]
     if read.single:
-        out: Tensor = outputs[0](ways[0][:, read.slot[:, 0]])
+        out: Tensor = outputs[0](ways[0][:, read.slot[:, 0]], *beside)
         return out
     mixed: Tensor | None = None
     for way, (row, slot, weight) in read.by_way.items():
-        part = outputs[way](ways[way][:, slot]) * weight[:, None]
+        part = outputs[way](ways[way][:, slot], *(each[:, row] for each in beside))
+        part = part * weight.reshape(-1, *(1,) * (part.dim() - 2))
         if mixed is None:
-            mixed = part.new_zeros(part.shape[0], len(read), part.shape[-1])
+            mixed = part.new_zeros(part.shape[0], len(read), *part.shape[2:])
         mixed = mixed.index_add(1, row, part.to(mixed.dtype))
     assert mixed is not None
     return mixed
@@ -104,23 +110,30 @@ class Head(nn.Module, Configurable, ABC):
     ``arlab.precision.in_float32``. ``predict`` is called as it is, since the backbone is what autocast is for.
     """
 
+    tells_probability: bool = False
+    """Whether ``draw`` tells the probability of what it drew, which orderings may choose by."""
+
     @abstractmethod
-    def bind(self, width: int, space: TokenSpace, ways: int, *, embeds: bool) -> None:
+    def bind(self, width: int, space: TokenSpace, ways: int, *, carries: frozenset[Kind]) -> None:
         """Create the weights.
 
         Args:
             width: D.
             space: what tokens are.
             ways: how many outputs of the backbone there are.
-            embeds: whether any slot carries a token (next-scale feeds none).
+            carries: the kinds of slots the ordering feeds; see ``embeds``.
 
         Raises:
-            ValueError: the head cannot model such tokens.
+            ValueError: the head cannot model such tokens, or not with such slots; it names what goes together.
         """
 
     @abstractmethod
     def embed(self, tokens: Tensor) -> Tensor:
         """What a TOKEN slot carries: (B, S) indices or (B, S, C) vectors to (B, S, D)."""
+
+    def embed_time(self, time_BS: Tensor) -> Tensor:
+        """Times of NOISY slots, (B, S) in [0, 1], to what modulates them beside the condition, (B, S, D)."""
+        raise TypeError(f"{type(self).__name__} noises no tokens")
 
     @abstractmethod
     def loss(self, predict: Predict, step: Step, target: Tensor, rng: Rng) -> Tensor:
@@ -137,6 +150,8 @@ class Head(nn.Module, Configurable, ABC):
     def draw(self, predict: Predict, step: Step, guidance_scale: float, sampling: Sampling, noise: Noise) -> Drawn:
         """Draw the tokens of a step.
 
+        A head may call ``predict`` any number of times; what stays in the cache is fed on the first call only.
+
         Args:
             predict: runs the backbone on the step's slots.
             step: which tokens are drawn, and how far decoding has come.
@@ -148,3 +163,15 @@ class Head(nn.Module, Configurable, ABC):
     def log_prob(self, predict: Predict, step: Step, target: Tensor) -> Tensor | None:
         """Exact log-likelihood of the true tokens in nats, (B, M); None where the head has none."""
         return None
+
+    def bound(self, predict: Predict, step: Step, target: Tensor, rng: Rng) -> Tensor | None:
+        """A draw (B, M) whose mean is a lower bound on the log-likelihood of the true tokens, in nats.
+
+        Where the likelihood is known, that; None where the head has no bound either.
+        """
+        return self.log_prob(predict, step, target)
+
+
+def embeds(carries: frozenset[Kind]) -> bool:
+    """Whether any slot carries a token, clean or noised (next-scale feeds none)."""
+    return bool(carries & {Kind.TOKEN, Kind.NOISY})

@@ -45,10 +45,27 @@ class Drawn:
     Attributes:
         tokens: (B, M) indices or (B, M, C) vectors.
         log_prob: (B, M) log-probability of what was drawn, in nats; or None where the head has none.
+        logit: (B, M) the same before it was normalised, where it comes of logits; or None.
     """
 
     tokens: Tensor
     log_prob: Tensor | None = None
+    logit: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A pass that tells how likely tokens are: log p(tokens) = times · Σ of its log-probabilities.
+
+    Attributes:
+        step: the pass.
+        times: how often its sum counts, where it is one of several passes drawn at random.
+        exact: whether this is log p itself; otherwise its mean over what was drawn is a lower bound.
+    """
+
+    step: Step
+    times: int = 1
+    exact: bool = True
 
 
 class Visibility(Enum):
@@ -86,14 +103,33 @@ class Ordering(Configurable, ABC):
     """Whether later steps see no condition slots, so that only modulation can tell them the condition."""
     exact: bool = True
     """Whether the teacher-forced pass factorises p(tokens), so that its log-probabilities sum to a likelihood."""
+    redraws: bool = False
+    """Whether a step may draw tokens that an earlier step drew already, in place of what that step drew."""
+    chooses: bool = False
+    """Whether it looks at the probabilities of what was drawn, which heads then must tell."""
 
     @abstractmethod
     def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Generator[Step, Drawn | None, None]:
         """The decoding steps; after each the decoding loop sends back what was drawn."""
 
-    def training(self, layout: Layout, prefix: Prefix, rng: Rng) -> Step:
-        """The teacher-forced pass."""
+    def training(self, layout: Layout, prefix: Prefix, rng: Rng, trained: float = 1.0) -> Step:
+        """The teacher-forced pass.
+
+        Args:
+            layout: where the tokens lie.
+            prefix: the condition slots.
+            rng: for what is drawn.
+            trained: the share of the training steps that are over, for what changes as training goes on.
+        """
         return Step.cat(list(self.steps(layout, prefix, rng)))
+
+    def scored(self, layout: Layout, prefix: Prefix, rng: Rng) -> Scored | None:
+        """The pass that tells how likely tokens are; None where there is none."""
+        return Scored(self.training(layout, prefix, rng), exact=self.static) if self.exact else None
+
+    def latent_pyramid(self, layout: Layout) -> Pyramid | None:
+        """Along what it splits continuous tokens that come on one level, as on this layout; None leaves them there."""
+        return None
 
     def num_ways(self, layout: Layout) -> int:
         """How many outputs of the backbone it reads (directions)."""
@@ -169,10 +205,10 @@ class Ordering(Configurable, ABC):
                 return
             drawn = yield step.to(device)
 
-    def teacher(self, layout: Layout, prefix: Prefix, rng: Rng, device: torch.device) -> Step:
+    def teacher(self, layout: Layout, prefix: Prefix, rng: Rng, device: torch.device, trained: float = 1.0) -> Step:
         """``training`` on a device, made once per layout where it is static."""
         if not self.static or prefix.valid is not None:
-            return self.training(layout, prefix, rng).to(device)
+            return self.training(layout, prefix, rng, trained).to(device)
         kept: dict[object, Step] = self.__dict__.setdefault("_teachers", {})
         if (layout, prefix.length, device) not in kept:
             _keep(kept, (layout, prefix.length, device), self.training(layout, prefix, rng).to(device))

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from arlab.heads.discrete import DiscreteHead, draw_from_logits
-from arlab.heads.head import Head, Predict, Predicted, Sampling
+from arlab.heads.head import Head, Predict, Predicted, Sampling, embeds
 from arlab.orderings.ordering import Drawn
-from arlab.orderings.step import Layout, Step
+from arlab.orderings.step import Kind, Layout, Step
 from arlab.pyramids.depth import DepthPyramid
 from arlab.pyramids.pyramid import Refine
 from arlab.pyramids.scale import ScalePyramid
@@ -80,8 +80,8 @@ class Unwritable(ScalePyramid):
 
 
 class HasIdleWeights(DiscreteHead):
-    def bind(self, width: int, space: TokenSpace, ways: int, *, embeds: bool) -> None:
-        super().bind(width, space, ways, embeds=embeds)
+    def bind(self, width: int, space: TokenSpace, ways: int, *, carries: frozenset[Kind]) -> None:
+        super().bind(width, space, ways, carries=carries)
         self.idle = nn.Linear(2, 2)
 
 
@@ -149,10 +149,10 @@ class Gauss(Head):
         super().__init__()
         self.scale = scale
 
-    def bind(self, width: int, space: TokenSpace, ways: int, *, embeds: bool) -> None:
+    def bind(self, width: int, space: TokenSpace, ways: int, *, carries: frozenset[Kind]) -> None:
         if space.discrete:
             raise ValueError("head: Gauss needs continuous tokens")
-        self.input = nn.Linear(space.width, width) if embeds else None
+        self.input = nn.Linear(space.width, width) if embeds(carries) else None
         self.outputs = nn.ModuleList(nn.Linear(width, space.width) for _ in range(ways))
 
     def embed(self, tokens: Tensor) -> Tensor:

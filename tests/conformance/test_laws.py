@@ -129,7 +129,7 @@ class WeighsTooMuch(Broken):
 class ForgetsInTraining(Broken):
     """Says that its training pass gives an exact likelihood, but leaves out the last token there."""
 
-    def training(self, layout: Layout, prefix: Prefix, rng: Rng) -> Step:
+    def training(self, layout: Layout, prefix: Prefix, rng: Rng, trained: float = 1.0) -> Step:
         return Forgets().training(layout, prefix, rng)
 
 
@@ -252,7 +252,7 @@ class SeesItself(Broken):
 class SeesItselfInTraining(Broken):
     """Decodes well, but trains like the one above."""
 
-    def training(self, layout: Layout, prefix: Prefix, rng: Rng) -> Step:
+    def training(self, layout: Layout, prefix: Prefix, rng: Rng, trained: float = 1.0) -> Step:
         return SeesItself().training(layout, prefix, rng)
 
 

@@ -37,7 +37,7 @@ from arlab.heads.head import Head, Predict, Sampling
 from arlab.optimization import AdamW
 from arlab.orderings.ordering import Drawn
 from arlab.orderings.raster import Raster
-from arlab.orderings.step import Layout, Step
+from arlab.orderings.step import Kind, Layout, Step
 from arlab.rng import Noise, Rng
 from arlab.tokenizers.autoencoder import ConvAutoencoder
 from arlab.tokenizers.caching import Caching
@@ -86,7 +86,7 @@ class Squares(Head):
         super().__init__()
         self.seen: list[Tensor] = []
 
-    def bind(self, width: int, space: TokenSpace, ways: int, *, embeds: bool) -> None:
+    def bind(self, width: int, space: TokenSpace, ways: int, *, carries: frozenset[Kind]) -> None:
         self.embedding = nn.Linear(space.width, width)
         self.outputs = nn.ModuleList(nn.Linear(width, space.width) for _ in range(ways))
 

@@ -56,7 +56,7 @@ class ByConfidence(Ordering):
         sure = drawn.log_prob[0].argmax()[None]
         yield Step(slots(Kind.TOKEN, sure, sure, 1), Read.own(sure, torch.tensor([0])), step.progress)
 
-    def training(self, layout: Layout, prefix: Prefix, rng: Rng) -> Step:
+    def training(self, layout: Layout, prefix: Prefix, rng: Rng, trained: float = 1.0) -> Step:
         return next(self.steps(layout, prefix, rng))
 
 

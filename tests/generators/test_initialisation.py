@@ -16,6 +16,7 @@ from arlab.generators.initialisation import VARInitialisation
 from arlab.heads.discrete import DiscreteHead
 from arlab.optimization import split_by_decay
 from arlab.orderings.raster import Raster
+from arlab.orderings.step import Slots
 from tests.goldens import golden_table
 from tests.parity.var import by_published_name, fresh
 from tests.tiny import GrayLevels
@@ -123,7 +124,7 @@ class NoTransformer(Backbone):
     def bind(self, *arguments: object) -> None:
         self.linear = nn.Linear(16, 16)
 
-    def modulate(self, condition_BSD: Tensor) -> None:
+    def modulate(self, condition_BSD: Tensor, rows: Slots | None = None) -> None:
         raise NotImplementedError
 
     def forward(self, *arguments: object) -> None:

@@ -13,7 +13,7 @@ from arlab.heads.head import Hidden, Predicted, Sampling
 from arlab.orderings.next_neighbor import NextNeighbor
 from arlab.orderings.ordering import Ordering, Prefix, condition_slots
 from arlab.orderings.raster import Raster
-from arlab.orderings.step import Layout, Progress, Read, Step
+from arlab.orderings.step import Kind, Layout, Progress, Read, Step
 from arlab.rng import BatchRng, Noise
 from arlab.tokens import TokenSpace
 from tests.conformance.test_laws import Rows
@@ -25,7 +25,7 @@ LAYOUT = Layout(((1, 2),))
 
 
 def bound(head: DiscreteHead, ways: int = 1, *, codebook_size: int = 5) -> DiscreteHead:
-    head.bind(4, TokenSpace(2, codebook_size), ways, embeds=True)
+    head.bind(4, TokenSpace(2, codebook_size), ways, carries=frozenset({Kind.COND, Kind.TOKEN}))
     return head
 
 
@@ -179,11 +179,11 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match="label_smoothing"):
         DiscreteHead(label_smoothing=1.0)
     with pytest.raises(ValueError, match="needs a tokenizer with a codebook"):
-        DiscreteHead().bind(4, TokenSpace(2), 1, embeds=True)
+        DiscreteHead().bind(4, TokenSpace(2), 1, carries=frozenset({Kind.COND, Kind.TOKEN}))
     with pytest.raises(
         ValueError, match="lists a logit for every code, at most 4194304; this tokenizer has 2305843009213"
     ):
-        DiscreteHead().bind(4, TokenSpace(61, 2**61), 1, embeds=True)
+        DiscreteHead().bind(4, TokenSpace(61, 2**61), 1, carries=frozenset({Kind.COND, Kind.TOKEN}))
 
 
 # ---- the likelihood of whole images

@@ -48,7 +48,7 @@ class MaskedSets(Ordering):
             yield self._step(prefix, order_BN, known, total - masked, number, progress)
             known = total - masked
 
-    def training(self, layout: Layout, prefix: Prefix, rng: Rng) -> Step:
+    def training(self, layout: Layout, prefix: Prefix, rng: Rng, trained: float = 1.0) -> Step:
         order_BN = rng.permutation(layout.num_tokens)
         known = int(rng.uniform()[0] * 0.3 * layout.num_tokens)
         return self._step(prefix, order_BN, known, layout.num_tokens, 0, None)
@@ -110,7 +110,7 @@ class InstructedRandom(Ordering):
             yield Step(Slots.cat([*parts, ask]), read, Progress(number, len(groups), known, drawn, layout.num_tokens))
             known = drawn
 
-    def training(self, layout: Layout, prefix: Prefix, rng: Rng) -> Step:
+    def training(self, layout: Layout, prefix: Prefix, rng: Rng, trained: float = 1.0) -> Step:
         # Fed one by one every instruction stays: [class, p_0, x_0, p_1, x_1, ...].
         one = InstructedRandom(tokens_per_step=1)
         return Step.cat(list(one.steps(layout, prefix, rng)))
@@ -150,7 +150,7 @@ class CellByCell(Ordering):
             yield Step(Slots.cat(parts), read, progress)
             known += len(token)
 
-    def training(self, layout: Layout, prefix: Prefix, rng: Rng) -> Step:
+    def training(self, layout: Layout, prefix: Prefix, rng: Rng, trained: float = 1.0) -> Step:
         cells = self._cells(layout)
         noised = [slots(Kind.NOISY, token, token, number) for number, token in enumerate(cells)]
         token = torch.cat(cells)

@@ -84,7 +84,7 @@ class RecordedOrder(InstructedRandom):
     def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Steps:
         return super().steps(layout, prefix, GivenOrder(self.order_BN))
 
-    def training(self, layout: Layout, prefix: Prefix, rng: Rng) -> Step:
+    def training(self, layout: Layout, prefix: Prefix, rng: Rng, trained: float = 1.0) -> Step:
         return super().training(layout, prefix, GivenOrder(self.order_BN))
 
 

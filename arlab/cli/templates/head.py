@@ -15,9 +15,9 @@ import math
 
 from torch import Tensor, nn
 
-from arlab.heads.head import Head, Predict, Predicted, Sampling
+from arlab.heads.head import Head, Predict, Predicted, Sampling, embeds
 from arlab.orderings.ordering import Drawn
-from arlab.orderings.step import Step
+from arlab.orderings.step import Kind, Step
 from arlab.precision import upcast
 from arlab.ranges import require
 from arlab.rng import Noise, Rng
@@ -38,10 +38,10 @@ class MyHead(Head):
         self.std = std
 
     # Weights are made here, where their sizes are known.
-    def bind(self, width: int, space: TokenSpace, ways: int, *, embeds: bool) -> None:
+    def bind(self, width: int, space: TokenSpace, ways: int, *, carries: frozenset[Kind]) -> None:
         if space.discrete:
             raise ValueError("head: MyHead needs continuous tokens (a KLTokenizer's), this tokenizer has a codebook")
-        self.input = nn.Linear(space.width, width) if embeds else None
+        self.input = nn.Linear(space.width, width) if embeds(carries) else None
         # One output per way: most orderings have one, NextNeighbor has one per axis.
         self.outputs = nn.ModuleList(nn.Linear(width, space.width) for _ in range(ways))
 
