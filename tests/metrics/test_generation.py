@@ -12,6 +12,7 @@ from arlab.metrics.generation import (
     GenerationFigures,
     evaluate_generation,
     frechet_distance,
+    kernel_distance,
     precision_recall,
     real_anchor,
 )
@@ -146,3 +147,36 @@ def test_only_ten_thousand_images_make_an_fid(num_real, num_generated, name):
 def test_images_of_another_depth_are_refused():
     with pytest.raises(ValueError, match="generated images: must have 256 intensity levels, got 17"):
         evaluate_generation(tiny_network(), images(10, 0), images(10, 1, levels=17), Protocol(split="test"))
+
+
+def by_definition(x_ND, y_MD):
+    """The unbiased estimate by its definition."""
+
+    def kernel(a, b):
+        return (a @ b.T / a.shape[1] + 1) ** 3
+
+    n, m = len(x_ND), len(y_MD)
+    xx, yy = kernel(x_ND, x_ND), kernel(y_MD, y_MD)
+    within = (xx.sum() - xx.trace()) / (n * (n - 1)) + (yy.sum() - yy.trace()) / (m * (m - 1))
+    return float(within - 2 * kernel(x_ND, y_MD).mean())
+
+
+def test_kernel_distance_by_its_definition():
+    random = torch.Generator().manual_seed(0)
+    x_ND = torch.randn(30, 4, generator=random, dtype=torch.float64)
+    y_ND = torch.randn(30, 4, generator=random, dtype=torch.float64) + 0.5
+    # A subset of all images is all images.
+    mean, deviation = kernel_distance(x_ND, y_ND, subset_size=100, subsets=3)
+    assert mean == pytest.approx(by_definition(x_ND, y_ND), rel=1e-9)
+    assert deviation == pytest.approx(0, abs=1e-9)
+
+
+def test_kernel_distance_draws_by_its_seed():
+    random = torch.Generator().manual_seed(0)
+    x_ND, y_ND = torch.randn(2, 60, 4, generator=random)
+    before = torch.get_rng_state()
+    one, same, other = (kernel_distance(x_ND, y_ND, subset_size=20, seed=seed) for seed in (0, 0, 1))
+    assert one == same != other
+    assert torch.equal(before, torch.get_rng_state())
+    with pytest.raises(ValueError, match="at least 2 images"):
+        kernel_distance(x_ND[:1], y_ND)
