@@ -84,6 +84,12 @@ class Noise:
         self.device = torch.device(device)
         self._tables: dict[tuple[str, int, int], Tensor] = {}
 
+    def again(self, number: int) -> Noise:
+        """Other noise, for tokens that are drawn again; ``number`` tells drawings apart, 0 is this one."""
+        if number == 0:
+            return self
+        return Noise([mix_seed(seed, 3, number) for seed in self.seeds], self.num_tokens, self.device)
+
     def uniform(self, token: Tensor, draw: int = 0) -> Tensor:
         """One uniform number per token of [B,] M, shape (B, M); ``draw`` counts draws for the same token."""
         if ("uniform", draw, 1) not in self._tables:

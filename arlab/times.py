@@ -28,9 +28,11 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, time: Tensor) -> Tensor:
         """Times of any shape to vectors, (*shape, D)."""
-        number = 1000 * time
-        number = number.floor() if self.truncate else number
+        # Published models truncate products in float32, which differ from exact ones by a step here and there.
+        number = (1000 * time.float()).floor().to(time) if self.truncate else 1000 * time
         exponent = torch.arange(self.num_frequencies, device=time.device) / self.num_frequencies
         angle = number[..., None] * torch.exp(-math.log(10000) * exponent)
-        h: Tensor = self.mlp(torch.cat((angle.cos(), angle.sin()), -1))
+        waves = torch.cat((angle.cos(), angle.sin()), -1)
+        # Angles in the precision of the times, which may be finer or coarser than that of the weights.
+        h: Tensor = self.mlp(waves.to(next(self.mlp.parameters()).dtype))
         return h

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from arlab.backbones.cache import Cache
 from arlab.backbones.norms import NoQKNorm, QKNorm
-from arlab.backbones.rotary import Rotation
 from arlab.configurable import Configurable
 from arlab.ranges import require
+from arlab.rotation import Rotation
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,13 @@ class Context:
         mask: who sees whom.
         rotation: rotary positions of the slots fed; or None.
         cache: where to write keys and values; None in a teacher-forced pass.
+        fed: which of the slots fed the layer gets, as indices; None = all.
     """
 
     mask: Mask
     rotation: Rotation | None = None
     cache: Cache | None = None
+    fed: Tensor | None = None
 
 
 class Attention(Configurable):
@@ -95,7 +97,7 @@ class AttentionModule(nn.Module):
         if context.rotation is not None:
             q_BHQE, k_BHKE = context.rotation(q_BHQE), context.rotation(k_BHKE)
         if context.cache is not None:
-            k_BHKE, v_BHKE = context.cache.extend(self.layer, k_BHKE, v_BHKE)
+            k_BHKE, v_BHKE = context.cache.extend(self.layer, k_BHKE, v_BHKE, context.fed)
         mixed_BHQE = F.scaled_dot_product_attention(
             q_BHQE, k_BHKE, v_BHKE, attn_mask=context.mask.allowed, is_causal=context.mask.causal, scale=scale
         )

@@ -6,7 +6,6 @@ Letters: B batch, H heads, S slots, A axes, E width of a head (E / 2 pairs of ad
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,20 +13,7 @@ from torch import Tensor
 from arlab.configurable import Configurable
 from arlab.orderings.step import Kind, Layout, Slots
 from arlab.ranges import require
-
-
-@dataclass(frozen=True)
-class Rotation:
-    """Cosines and sines for a set of slots, [B,] S, E / 2 (then with a heads axis)."""
-
-    cos: Tensor
-    sin: Tensor
-
-    def __call__(self, x_BHSE: Tensor) -> Tensor:
-        """Rotate each pair of adjacent channels (2i, 2i + 1) by its angle."""
-        even, odd = x_BHSE[..., 0::2], x_BHSE[..., 1::2]
-        rotated = torch.stack((even * self.cos - odd * self.sin, even * self.sin + odd * self.cos), -1)
-        return rotated.flatten(-2).type_as(x_BHSE)
+from arlab.rotation import Rotation, angles, rotation
 
 
 class Nowhere(Configurable, ABC):
@@ -145,9 +131,6 @@ class AxialRotary(Rotary):
         Raises:
             ValueError: a head is too narrow to give each axis a pair.
         """
-        pairs = head_width // 2 // layout.num_axes
-        if pairs == 0 or head_width % 2:
-            raise ValueError(f"rotary: a head of width {head_width} has no pair of channels for {layout.num_axes} axes")
         device = rows.at.device
         place_NA = layout.place_NA.to(device)
         if finest is not None and finest != layout.finest:
@@ -160,12 +143,5 @@ class AxialRotary(Rotary):
             place_NA[rows.at.clamp(min=0)],
             self.nowhere.coordinate(rows, num_condition)[..., None].to(place_NA.dtype),
         )
-        # Angles of distant places need float32 even where half precision is the default.
-        dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
-        frequency = self.base ** (-torch.arange(pairs, device=device, dtype=dtype) / pairs)
-        angle = (coordinate_SA[..., None] * frequency).flatten(-2)
-        angle = torch.nn.functional.pad(angle, (0, head_width // 2 - angle.shape[-1]))
-        magnitude = torch.where(stands, 1.0, self.nowhere.magnitude)[..., None]
-        cos, sin = angle.cos() * magnitude, angle.sin() * magnitude
-        # Per-sample places need an axis for the heads: (B, 1, S, E / 2) broadcasts against (B, H, S, E / 2).
-        return Rotation(cos[:, None], sin[:, None]) if cos.dim() == 3 else Rotation(cos, sin)
+        angle = angles(coordinate_SA, head_width, self.base)
+        return rotation(angle, torch.where(stands, 1.0, self.nowhere.magnitude)[..., None])

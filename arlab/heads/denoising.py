@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from arlab.heads.denoiser import Denoiser, default_denoiser
@@ -61,6 +62,7 @@ class DenoisingHead(Head):
             )
         self.space = space
         self.denoiser = denoiser
+        self.remember("denoiser", denoiser)
         denoiser.bind(width, space.width, self.outputs_per_value * space.width, ways)
         self.input = nn.Linear(space.width, width) if embeds(carries) else None
         if self.input is not None:
@@ -75,7 +77,7 @@ class DenoisingHead(Head):
 
     def embed(self, tokens: Tensor) -> Tensor:
         assert self.input is not None, "the ordering did not say that it feeds tokens"
-        h_BSD: Tensor = self.input(tokens)
+        h_BSD: Tensor = self.input(tokens.to(self.input.weight.dtype))
         return h_BSD
 
     def embed_time(self, time_BS: Tensor) -> Tensor:
@@ -86,8 +88,9 @@ class DenoisingHead(Head):
         if not self.network.together:
             return value_BMK
         group_M = step.group_M.to(value_BMK.device)
-        first_M = (group_M[:, None] == group_M).int().argmax(1)
-        return value_BMK[:, first_M]
+        sorted_M, index_M = group_M.sort(stable=True)
+        # The first of each group speaks for it.
+        return value_BMK[:, index_M[torch.searchsorted(sorted_M, group_M)]]
 
     def noise_for(self, target: Tensor, rng: Rng) -> Tensor:
         """K standard normal vectors per token of (B, M, C), (B, M, K, C)."""

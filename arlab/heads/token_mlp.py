@@ -27,14 +27,15 @@ class TokenMLP(Denoiser):
     Autoregressive Image Generation without Vector Quantization (MAR), arXiv 2406.11838.
 
     Args:
-        width: W.
+        width: W; the backbone's where not given.
         num_blocks: residual blocks.
         truncate_time: embed 1000 t rounded down.
     """
 
-    def __init__(self, *, width: int = 256, num_blocks: int = 3, truncate_time: bool = False) -> None:
+    def __init__(self, *, width: int | None = None, num_blocks: int = 3, truncate_time: bool = False) -> None:
         super().__init__()
-        require("denoiser.width", width, at_least=1)
+        if width is not None:
+            require("denoiser.width", width, at_least=1)
         require("denoiser.num_blocks", num_blocks, at_least=1, at_most=1000)
         self.width = width
         self.num_blocks = num_blocks
@@ -58,7 +59,7 @@ class TokenMLP(Denoiser):
 class _Network(nn.Module):
     def __init__(self, recipe: TokenMLP, width: int, token_width: int, outputs: int) -> None:
         super().__init__()
-        inner = recipe.width
+        inner = width if recipe.width is None else recipe.width
         self.input = nn.Linear(token_width, inner)
         self.time = TimeEmbedding(inner, truncate=recipe.truncate_time)
         self.condition = nn.Linear(width, inner)
@@ -78,7 +79,7 @@ class _Network(nn.Module):
 
     def forward(self, h_BmD: Tensor, noisy_BmKC: Tensor, time_BmK: Tensor) -> Tensor:
         y_BmKW = F.silu(self.time(time_BmK) + self.condition(h_BmD)[:, :, None])
-        x_BmKW = self.input(noisy_BmKC)
+        x_BmKW = self.input(noisy_BmKC.to(h_BmD.dtype))
         for block in self.blocks:
             x_BmKW = block(x_BmKW, y_BmKW)
         shift, scale = self.modulation(y_BmKW).chunk(2, -1)

@@ -12,10 +12,11 @@ from arlab.backbones.feed_forward import MLP, Activation, GatedMLP
 from arlab.backbones.modulation import AdaLN, SharedAdaLN
 from arlab.backbones.norms import L2QKNorm, LayerNorm, NoQKNorm, NormedQK, RMSNorm
 from arlab.backbones.places import LearnedPlaces, LevelPlaces
-from arlab.backbones.rotary import AxialRotary, CountedRotation, IdentityRotation, NoRotary, Rotation, ZeroRotation
+from arlab.backbones.rotary import AxialRotary, CountedRotation, IdentityRotation, NoRotary, ZeroRotation
 from arlab.backbones.transformer import Transformer
 from arlab.orderings.ordering import Prefix, condition_slots, slots
 from arlab.orderings.step import Kind, Layout, Slots
+from arlab.rotation import Rotation
 
 GRIDS = (Layout(((7,),)), Layout(((2, 5),)), Layout(((2, 3, 4),)))
 
