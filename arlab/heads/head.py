@@ -6,7 +6,7 @@ Letters: B batch, S slots fed, M tokens predicted, K reads per token, D width, P
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,9 @@ from arlab.precision import in_float32
 from arlab.ranges import require
 from arlab.rng import Noise, Rng
 from arlab.tokens import TokenSpace
+
+CodeVectors = Callable[[Tensor], Tensor]
+"""From codes (n,) to their vectors on each of L levels, (n, L, C): L times the same where these share a codebook."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,18 @@ class Head(nn.Module, Configurable, ABC):
 
         Raises:
             ValueError: the head cannot model such tokens, or not with such slots; it names what goes together.
+        """
+
+    def see_codebook(self, vectors: CodeVectors) -> None:
+        """Called once after ``bind`` where tokens are codes; for heads that depend on what the codes stand for.
+
+        What comes of it must be kept among the weights: a generator that is loaded sees another codebook first.
+
+        Args:
+            vectors: of the tokenizer's codes; looked up only if it is asked for.
+
+        Raises:
+            ValueError: the head cannot model such codes.
         """
 
     @abstractmethod

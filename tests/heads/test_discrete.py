@@ -12,12 +12,13 @@ from arlab.heads.discrete import DiscreteHead, draw_from_logits
 from arlab.heads.head import Hidden, Predicted, Sampling
 from arlab.orderings.next_neighbor import NextNeighbor
 from arlab.orderings.ordering import Ordering, Prefix, condition_slots
+from arlab.orderings.random_instructed import RandomInstructed
 from arlab.orderings.raster import Raster
+from arlab.orderings.set_sizes import LinearSizes
 from arlab.orderings.step import Kind, Layout, Progress, Read, Step
 from arlab.rng import BatchRng, Noise
 from arlab.tokens import TokenSpace
 from tests.conformance.test_laws import Rows
-from tests.paradigms.orderings import InstructedRandom
 from tests.parity.randar import RecordedOrder
 from tests.tiny import tiny_generator
 
@@ -112,6 +113,82 @@ def test_impossible_settings_are_refused(arguments: tuple[float, ...]) -> None:
         Sampling(*arguments)
 
 
+@pytest.mark.parametrize("sampling", [*SETTINGS, Sampling(0.0)], ids=str)
+def test_the_logit_is_the_one_given(sampling: Sampling) -> None:
+    logits = torch.randn(2, 3, 12)
+    drawn = draw_from_logits(logits, sampling, torch.rand(2, 3))
+    assert torch.equal(drawn.logit, logits.gather(-1, drawn.tokens[..., None])[..., 0])
+
+
+# ---- chunks
+
+
+TWO_WAYS = Read(
+    torch.arange(7),
+    slot=torch.tensor([[0, 0], [0, 1], [1, 1], [2, 0], [3, 4], [4, 2], [5, 5]]),
+    way=torch.tensor([[1, 0], [0, 1], [0, 1], [0, 0], [1, 0], [0, 1], [0, 0]]),
+    weight=torch.tensor([[1.0, 0.0], [0.25, 0.75], [0.5, 0.5], [1.0, 0.0], [0.5, 0.5], [0.1, 0.9], [1.0, 0.0]]),
+)
+ONE_WAY = Read.own(torch.arange(7), torch.tensor([3, 0, 1, 2, 5, 4, 0]))
+PER_SAMPLE = Read.own(torch.rand(3, 7).argsort(-1), torch.arange(6).repeat(2)[:7])
+
+
+@pytest.mark.parametrize("read", [ONE_WAY, PER_SAMPLE, TWO_WAYS], ids=["one way", "per sample", "two ways"])
+@pytest.mark.parametrize("chunk", [1, 6, 9, 20, 21, 1000])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_chunks_change_neither_losses_nor_gradients(read: Read, chunk: int, smoothing: float) -> None:
+    plain, chunked = (
+        bound(DiscreteHead(zero_init=False, bias=True, label_smoothing=smoothing, chunk=size), ways=2)
+        for size in (None, chunk)
+    )
+    chunked.load_state_dict(plain.state_dict())
+    step = Step(condition_slots(Prefix(6)), read)
+    values, target, weight = torch.randn(2, 3, 6, 4), torch.randint(5, (3, 7)), torch.rand(3, 7)
+    found = []
+    for head in (plain, chunked):
+        ways = values.clone().requires_grad_()
+        predicted = Predicted(hidden(ways[0], ways[1], read=read))
+        loss = head.loss(lambda p=predicted: p, step, target, BatchRng(0, 3))
+        (loss * weight).sum().backward()
+        gradients = [p.grad for p in head.parameters() if p.grad is not None]
+        log_prob = head.log_prob(lambda p=predicted: p, step, target)
+        found.append([loss, log_prob, ways.grad, *gradients])
+    assert len(found[0]) == len(found[1])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
+
+
+def test_chunks_never_hold_more_logits_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = bound(DiscreteHead(zero_init=False, chunk=9))
+    sizes: list[int] = []
+    cross_entropy = F.cross_entropy
+
+    def watched(logits: Tensor, *rest: Tensor, **options: object) -> Tensor:
+        sizes.append(len(logits))
+        return cross_entropy(logits, *rest, **options)
+
+    monkeypatch.setattr(F, "cross_entropy", watched)
+    predicted = Predicted(hidden(torch.randn(3, 6, 4, requires_grad=True), read=ONE_WAY))
+    step = Step(condition_slots(Prefix(6)), ONE_WAY)
+    head.loss(lambda: predicted, step, torch.randint(5, (3, 7)), BatchRng(0, 3)).sum().backward()
+    # Forward, and once more backward.
+    assert sizes[:3] == [9, 9, 3]
+    assert sorted(sizes[3:]) == [3, 9, 9]
+
+
+def test_a_generator_trains_the_same_in_chunks() -> None:
+    losses = []
+    for chunk in (None, 4):
+        generator = tiny_generator(NextNeighbor()).train()
+        generator.head.chunk = chunk
+        tokens, label = torch.arange(24).reshape(4, 6) % 3, torch.tensor([0, 1, 1, 0])
+        loss = generator.objective.loss(generator, tokens, label, BatchRng(0, 4), generator.layout)
+        loss.backward()
+        losses.append([loss, *(p.grad for p in generator.parameters() if p.grad is not None)])
+    for one, other in zip(*losses, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+
+
 # ---- logits
 
 
@@ -178,6 +255,8 @@ def test_noise_is_looked_up_by_token() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="label_smoothing"):
         DiscreteHead(label_smoothing=1.0)
+    with pytest.raises(ValueError, match="chunk: must be at least 0, got -1"):
+        DiscreteHead(chunk=-1)
     with pytest.raises(ValueError, match="needs a tokenizer with a codebook"):
         DiscreteHead().bind(4, TokenSpace(2), 1, carries=frozenset({Kind.COND, Kind.TOKEN}))
     with pytest.raises(
@@ -195,7 +274,7 @@ class OneOrder(RecordedOrder):
     static = True
 
     def __init__(self) -> None:
-        super().__init__(order_BN=torch.tensor([2, 0, 3, 1]).expand(81, -1), counts=(1, 1, 1, 1))
+        super().__init__(order_BN=torch.tensor([2, 0, 3, 1]).expand(81, -1), set_sizes=LinearSizes(num_steps=4))
 
 
 @pytest.mark.parametrize("ordering", [Raster(), Rows(), NextNeighbor(), OneOrder()], ids=lambda o: type(o).__name__)
@@ -214,7 +293,7 @@ def test_probabilities_of_all_images_sum_to_one(ordering: Ordering) -> None:
 
 
 def test_drawn_orders_give_no_likelihood() -> None:
-    generator = tiny_generator(InstructedRandom(), grid=(2, 2))
+    generator = tiny_generator(RandomInstructed(), grid=(2, 2))
     assert generator.log_prob(torch.zeros(2, 4, dtype=torch.long), torch.tensor([0, 1])) is None
 
 

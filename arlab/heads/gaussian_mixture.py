@@ -1,4 +1,4 @@
-"""A mixture of Gaussians over continuous tokens, with an exact likelihood.
+"""The mixture head: a token is drawn from one of a few Gaussians, and its likelihood is exact.
 
 Letters: B batch, S slots, M tokens predicted, K Gaussians, C width of a token vector, P = K (1 + 2 C) outputs per
 token, R candidates, D width.
@@ -29,6 +29,8 @@ Mixture = tuple[Tensor, Tensor, Tensor]
 class GaussianMixtureHead(Head):
     """p(token) = Σ_k π_k N(token; μ_k, diag σ_k²), all of it linear in the hidden vector: π by softmax, σ by softplus.
 
+    A σ is at least 0.001, so that no token, however often it is met, makes the likelihood infinite.
+
     The loss is the exact negative log-likelihood in nats, so that nats per token and image mean what they mean for
     codes, but as a density: below zero where it is above 1. Ways that meet are mixed as parameters (ours).
 
@@ -36,19 +38,15 @@ class GaussianMixtureHead(Head):
     (p_c / p_u)^(s - 1): exact as R grows (ours; the paper rejects candidates instead). Temperature multiplies every σ
     of p_c; at 0 the likeliest μ_k is taken. Top-k and top-p have no meaning here and are not looked at.
 
-        arlab fit --config experiments/fashion/raster.yaml --model.head GaussianMixtureHead \
-          --model.tokenizer experiments/fashion/tokenizers/kl.yaml
-
     GIVT: Generative Infinite-Vocabulary Transformers, arXiv 2312.02116.
 
     Args:
         components: K.
         candidates: R, drawn for each token where it is guided.
         init_std: standard deviation of initial weights.
-
-    Raises:
-        ValueError: an option is out of range, or tokens are discrete (told when the head is bound).
     """
+
+    tells_probability = True
 
     def __init__(self, *, components: int = 8, candidates: int = 32, init_std: float = 0.02) -> None:
         super().__init__()
@@ -60,9 +58,15 @@ class GaussianMixtureHead(Head):
         self.init_std = init_std
 
     def bind(self, width: int, space: TokenSpace, ways: int, *, carries: frozenset[Kind]) -> None:
+        if Kind.NOISY in carries:
+            raise ValueError(
+                "head: GaussianMixtureHead looks at no noised tokens, which this ordering feeds; choose FlowHead or "
+                "DiffusionHead, or an ordering without noised slots, e.g. Raster"
+            )
         if space.discrete:
             raise ValueError(
-                "head: GaussianMixtureHead needs continuous tokens (a KLTokenizer's), this tokenizer has a codebook"
+                "head: GaussianMixtureHead needs continuous tokens (a KLTokenizer's), this tokenizer has a codebook; "
+                "for codes choose DiscreteHead"
             )
         self.width = space.width
         self.input = nn.Linear(space.width, width) if embeds(carries) else None
@@ -78,7 +82,7 @@ class GaussianMixtureHead(Head):
 
     def embed(self, tokens: Tensor) -> Tensor:
         assert self.input is not None, "the ordering did not say that it feeds tokens"
-        h_BSD: Tensor = self.input(tokens)
+        h_BSD: Tensor = self.input(tokens.to(self.input.weight.dtype))
         return h_BSD
 
     def loss(self, predict: Predict, step: Step, target: Tensor, rng: Rng) -> Tensor:
