@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from itertools import pairwise
 
@@ -50,6 +51,43 @@ class HoldThenLinear(LearningRate):
             return self.initial + (1 - self.initial) * step / warmup
         progress = min(1.0, (step - warmup) / max(1, total_steps - 1 - warmup))
         return 1.0 if progress < self.hold else self.final + (1 - self.final) * (1 - progress) / (1 - self.hold)
+
+
+class HoldThenCosine(LearningRate):
+    """Linear warm-up, the peak for a while, then down along half a cosine; the defaults are xAR's of 800 epochs.
+
+        w = round(warmup · total), p = (step - w) / (total - 1 - w)
+        step < w: initial + (1 - initial) · step / w;   p < hold: 1
+        else final + (1 - final) · (1 + cos(π (p - hold) / (1 - hold))) / 2
+
+    Beyond Next-Token: Next-X Prediction for Autoregressive Visual Generation (xAR), arXiv 2502.20388.
+
+    Args:
+        warmup: the share of all steps in which the rate rises.
+        initial: the rate at the first of them, over the peak.
+        hold: the share of the remaining steps at the peak.
+        final: the rate at the last step, over the peak.
+    """
+
+    def __init__(
+        self, *, warmup: float = 1 / 8, initial: float = 0.0, hold: float = 5 / 7, final: float = 0.025
+    ) -> None:
+        require("optimizer.schedule.warmup", warmup, at_least=0, below=1)
+        require("optimizer.schedule.initial", initial, at_least=0, at_most=1)
+        require("optimizer.schedule.hold", hold, at_least=0, below=1)
+        require("optimizer.schedule.final", final, at_least=0, at_most=1)
+        self.warmup = warmup
+        self.initial = initial
+        self.hold = hold
+        self.final = final
+
+    def factor(self, step: int, total_steps: int) -> float:
+        warmup = round(self.warmup * total_steps)
+        if step < warmup:
+            return self.initial + (1 - self.initial) * step / warmup
+        progress = min(1.0, (step - warmup) / max(1, total_steps - 1 - warmup))
+        falling = max(0.0, (progress - self.hold) / (1 - self.hold))
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * falling)) / 2
 
 
 class MultiStep(LearningRate):

@@ -137,7 +137,23 @@ def test_an_ordering_knows_the_contract_and_its_helpers_only() -> None:
         "arlab.orderings",
         *(
             f"arlab.orderings.{name}"
-            for name in ("step", "ordering", "traversal", "levels", "level_inputs", "scale_schedules")
+            for name in (
+                "step",
+                "ordering",
+                "traversal",
+                "levels",
+                "level_inputs",
+                "scale_schedules",
+                "entities",
+                "noised_entities",
+                "annealing",
+                "orders",
+                "set_sizes",
+                "choices",
+                "mask_ratios",
+                "choices",
+                "mask_ratios",
+            )
         ),
     }
     wrong = [

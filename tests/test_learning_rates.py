@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from arlab.learning_rates import HoldThenLinear, LearningRate, MultiStep
+from arlab.learning_rates import HoldThenCosine, HoldThenLinear, LearningRate, MultiStep
 from arlab.optimization import AdamW
 from tests.goldens import golden_table
 
@@ -35,6 +35,13 @@ def test_hold_then_linear_by_hand() -> None:
     expected = {0: 0.2, 1: 0.4, 2: 0.6, 3: 0.8, 4: 1.0, 7: 1.0, 8: 1.0, 12: 0.8, 16: 0.6, 20: 0.4, 40: 0.4}
     for step, factor in expected.items():
         assert schedule.factor(step, 21) == pytest.approx(factor), step
+
+
+def test_hold_then_cosine_by_hand() -> None:
+    """xAR: 800 epochs, up in 100, at the peak until 600, half way down at 700, at 1e-5 of 4e-4 in the end."""
+    schedule, last = HoldThenCosine(), 800 * 10
+    for epoch, rate in {0: 0.0, 50: 2e-4, 100: 4e-4, 400: 4e-4, 600: 4e-4, 700: 2.05e-4, 800: 1e-5}.items():
+        assert 4e-4 * schedule.factor(10 * epoch, last + 1) == pytest.approx(rate, rel=1e-2, abs=1e-12), epoch
 
 
 def test_multi_step_by_hand() -> None:

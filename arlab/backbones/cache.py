@@ -15,7 +15,7 @@ class Cache:
     """Preallocated keys and values per layer, and the slot rows they belong to.
 
     A layer writes the rows of the step behind what is kept and attends to both; ``commit`` then lets go of the rows
-    that do not stay. Rows of all layers agree unless a layer was pruned.
+    that do not stay. Rows of all layers agree unless a layer was pruned, or gets only some of the rows that are fed.
 
     Args:
         capacity: rows to allocate per layer; doubled where more are kept and fed at once.
@@ -27,10 +27,11 @@ class Cache:
         self._values_BHKE: dict[int, Tensor] = {}
         self._kept: list[Slots] = []
         self._pruned: dict[int, list[Slots]] = {}
+        self._some: dict[int, Tensor] = {}
 
-    def rows(self, layer: int = 0) -> Slots | None:
-        """The slot rows kept so far in a layer; None while it is empty."""
-        parts = self._pruned.get(layer, self._kept)
+    def rows(self, layer: int | None = None) -> Slots | None:
+        """The slot rows kept so far, of all layers that were not pruned or of this one; None while there are none."""
+        parts = self._kept if layer is None else self._pruned.get(layer, self._kept)
         if len(parts) > 1:
             parts[:] = [Slots.cat(parts)]
         return parts[0] if parts else None
@@ -39,8 +40,22 @@ class Cache:
         """How many rows a layer keeps."""
         return sum(map(len, self._pruned.get(layer, self._kept)))
 
-    def extend(self, layer: int, key_BHSE: Tensor, value_BHSE: Tensor) -> tuple[Tensor, Tensor]:
-        """Write the rows of this step behind the kept ones and return all of them."""
+    def extend(
+        self, layer: int, key_BHSE: Tensor, value_BHSE: Tensor, fed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Write the rows of this step behind the kept ones and return all of them.
+
+        Args:
+            layer: which.
+            key_BHSE: keys.
+            value_BHSE: values.
+            fed: which of the slots fed these rows are, as indices, for layers that never get some of them (a layer
+                that gets any is called in every step, if with no rows); None = all.
+        """
+        if fed is not None:
+            self._some[layer] = fed
+            # From the first step on it has rows of its own.
+            self._pruned.setdefault(layer, list(self._kept))
         start, stop = self.length(layer), self.length(layer) + key_BHSE.shape[2]
         while stop > self.capacity:
             self.capacity *= 2
@@ -56,16 +71,22 @@ class Cache:
 
     def commit(self, fed: Slots) -> None:
         """Keep of the rows just written those that stay, moved together where some do not."""
-        staying = fed.staying
-        kept = fed if staying is None else fed.select(staying)
-        if staying is not None:
-            for layer in self._keys_BHKE:
+        some: dict[int, Slots] = {}
+        for layer in self._keys_BHKE:
+            given, rows = self._some.get(layer), fed
+            if given is not None:
+                # Layers of a stage are given the same rows.
+                if id(given) not in some:
+                    some[id(given)] = fed.select(given)
+                rows = some[id(given)]
+            if rows.staying is not None:
                 start = self.length(layer)
                 for table in (self._keys_BHKE[layer], self._values_BHKE[layer]):
-                    table[:, :, start : start + len(staying)] = table[:, :, start + staying]
-        if len(kept):
-            for parts in (self._kept, *self._pruned.values()):
-                parts.append(kept)
+                    table[:, :, start : start + len(rows.staying)] = table[:, :, start + rows.staying]
+            if layer in self._pruned:
+                _append(self._pruned[layer], rows)
+        self._some.clear()
+        _append(self._kept, fed)
 
     def truncate(self, length: int) -> None:
         """Forget every row from ``length`` on, in every layer.
@@ -99,3 +120,9 @@ class Cache:
         for table in (self._keys_BHKE[layer], self._values_BHKE[layer]):
             table[:, :, : len(index_K)] = table[:, :, index_K]
         self._pruned[layer] = [rows.select(index_K)]
+
+
+def _append(parts: list[Slots], rows: Slots) -> None:
+    kept = rows if rows.staying is None else rows.select(rows.staying)
+    if len(kept):
+        parts.append(kept)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arlab.configurable import Configurable
-from arlab.orderings.step import Slots
+from arlab.orderings.ordering import Ordering
+from arlab.orderings.step import Layout, Slots
 from arlab.precision import in_float32
 
 
@@ -46,6 +47,13 @@ class Modulation(Configurable, ABC):
     """Whether the condition has an effect."""
     by_row: bool = False
     """Whether it looks at the columns of the slots, so that it is worked out anew for each pass."""
+
+    def refuse(self, ordering: Ordering, layout: Layout) -> None:
+        """See that it goes together with the slots that an ordering feeds on this layout.
+
+        Raises:
+            ValueError: it does not, for instance because it has no effect on them.
+        """
 
     @abstractmethod
     def build(self, width: int, num_blocks: int, num_rows: int) -> ModulationModule:
@@ -85,13 +93,15 @@ class AdaLN(Modulation):
 
     Args:
         zero_init: start with closed gates and no modulation.
+        final: whether there is modulation in front of the head (xAR has none).
     """
 
-    def __init__(self, *, zero_init: bool = True) -> None:
+    def __init__(self, *, zero_init: bool = True, final: bool = True) -> None:
         self.zero_init = zero_init
+        self.final = final
 
     def build(self, width: int, num_blocks: int, num_rows: int) -> ModulationModule:
-        return _PerBlock(width, num_blocks, self.zero_init)
+        return _PerBlock(width, num_blocks, self.zero_init, self.final)
 
 
 class SharedAdaLN(Modulation):
@@ -131,21 +141,24 @@ def _rescale_six(six: Tensor, gates: float, others: float) -> None:
 
 
 class _PerBlock(ModulationModule):
-    def __init__(self, width: int, num_blocks: int, zero_init: bool) -> None:
+    def __init__(self, width: int, num_blocks: int, zero_init: bool, final: bool) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(nn.Linear(width, 6 * width) for _ in range(num_blocks))
-        self.final = nn.Linear(width, 2 * width)
+        self.final = nn.Linear(width, 2 * width) if final else None
         self.zero_init = zero_init
 
     @in_float32
     def forward(self, condition_BSD: Tensor, rows: Slots | None = None) -> Modulated:
         active = F.silu(condition_BSD)
+        blocks = tuple(_pair(block(active)) for block in self.blocks)
+        if self.final is None:
+            return Modulated(blocks)
         scale, shift = self.final(active).chunk(2, dim=-1)
-        return Modulated(tuple(_pair(block(active)) for block in self.blocks), (scale, shift))
+        return Modulated(blocks, (scale, shift))
 
     def reset_parameters(self) -> None:
         """Close the gates."""
-        for linear in [*self.blocks, self.final] if self.zero_init else []:
+        for linear in filter(None, [*self.blocks, self.final] if self.zero_init else []):
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
 
@@ -154,7 +167,8 @@ class _PerBlock(ModulationModule):
         for block in self.blocks:
             assert isinstance(block, nn.Linear)
             _rescale_six(block.weight.T, gates, others)
-        self.final.weight.mul_(final)
+        if self.final is not None:
+            self.final.weight.mul_(final)
 
 
 class _Shared(ModulationModule):

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from arlab.configurable import Configurable
+from arlab.orderings.ordering import Ordering, Prefix
 from arlab.orderings.step import Kind, Layout, Slots
+from arlab.rng import BatchRng
 
 
 class Places(Configurable, ABC):
@@ -19,6 +21,13 @@ class Places(Configurable, ABC):
 
     any_layout: bool = False
     """Whether a table made for one layout serves others."""
+
+    def refuse(self, ordering: Ordering, layout: Layout) -> None:
+        """See that it has an effect on the slots that an ordering feeds on this layout.
+
+        Raises:
+            ValueError: it has none; the message names what goes together.
+        """
 
     @abstractmethod
     def build(self, width: int, layout: Layout, num_condition: int) -> PlacesModule:
@@ -33,6 +42,13 @@ class PlacesModule(nn.Module, ABC):
     @abstractmethod
     def forward(self, rows: Slots, layout: Layout) -> Tensor:
         """[B,] S, D."""
+
+
+def trained_slots(ordering: Ordering, layout: Layout) -> Slots:
+    """The slots of a training pass, for one condition slot and one sample."""
+    # A model may be built without memory, but what is asked here has to be known; nothing of it is remembered.
+    with torch.device("cpu"):
+        return ordering.training(Layout(layout.shapes), Prefix(1), BatchRng(0, 1)).feed
 
 
 class LearnedPlaces(Places):

@@ -5,17 +5,21 @@ Letters: B batch, S slots fed, D width.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
 from arlab.backbones.attention import Attention, Context, Mask
 from arlab.backbones.backbone import Backbone
+from arlab.backbones.block import Block, initialise
 from arlab.backbones.cache import Cache
 from arlab.backbones.feed_forward import FeedForward, GatedMLP
-from arlab.backbones.modulation import Modulated, Modulation, NoModulation, Shift
+from arlab.backbones.modulation import Modulated, Modulation, NoModulation
 from arlab.backbones.norms import Norm, RMSNorm
 from arlab.backbones.places import Places
 from arlab.backbones.rotary import AxialRotary, Rotary
+from arlab.orderings.ordering import Ordering
 from arlab.orderings.step import Layout, Slots
 from arlab.ranges import require
 
@@ -88,21 +92,23 @@ class Transformer(Backbone):
         self.finest = layout.finest
         depth = self.out_after[-1]
         rates = torch.linspace(0, self.drop_path, depth, device="cpu").tolist()
-        self.blocks = nn.ModuleList(_Block(self, layer, rate) for layer, rate in enumerate(rates))
+        self.blocks = nn.ModuleList(
+            Block(
+                width=self.width,
+                layer=layer,
+                attention=self.attention,
+                feed_forward=self.feed_forward,
+                norm=self.norm,
+                dropout=self.dropout.p,
+                drop_path=rate,
+            )
+            for layer, rate in enumerate(rates)
+        )
         self.norms = nn.ModuleList(self.norm.build(self.width) for _ in range(ways))
         self.conditioning = self.modulation.build(self.width, depth, num_condition + layout.num_tokens)
         self.places = nn.ModuleList(p.build(self.width, layout, num_condition) for p in self.places_recipes)
-        self.apply(self._init)
+        self.apply(functools.partial(initialise, init_std=self.init_std))
         self.conditioning.reset_parameters()
-
-    def _init(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=self.init_std)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        table = getattr(module, "table", None)
-        if isinstance(table, nn.Parameter):
-            nn.init.normal_(table, std=self.init_std)
 
     @property
     def any_layout(self) -> bool:
@@ -115,6 +121,11 @@ class Transformer(Backbone):
     @property
     def modulates_by_row(self) -> bool:
         return self.modulation.by_row
+
+    def refuse(self, ordering: Ordering, layout: Layout) -> None:
+        self.modulation.refuse(ordering, layout)
+        for places in self.places_recipes:
+            places.refuse(ordering, layout)
 
     def modulate(self, condition_BSD: Tensor, rows: Slots | None = None) -> Modulated:
         modulated: Modulated = self.conditioning(condition_BSD, rows)
@@ -145,31 +156,3 @@ class Transformer(Backbone):
                     out_BSD = out_BSD * (1 + scale) + shift
                 ways.append(out_BSD)
         return tuple(ways)
-
-
-class _Block(nn.Module):
-    def __init__(self, parent: Transformer, layer: int, drop_path: float) -> None:
-        super().__init__()
-        rate = parent.dropout.p
-        self.attention_norm = parent.norm.build(parent.width)
-        self.attention = parent.attention.build(parent.width, layer, rate)
-        self.feed_forward_norm = parent.norm.build(parent.width)
-        self.feed_forward = parent.feed_forward.build(parent.width, rate)
-        self.drop_path = drop_path
-
-    def forward(self, h_BSD: Tensor, context: Context, shifts: tuple[Shift, Shift] | None) -> Tensor:
-        if shifts is None:
-            h_BSD = h_BSD + self._drop(self.attention(self.attention_norm(h_BSD), context))
-            return h_BSD + self._drop(self.feed_forward(self.feed_forward_norm(h_BSD)))
-        first, second = shifts
-        branch_BSD = self.attention(self.attention_norm(h_BSD) * (1 + first.scale) + first.shift, context)
-        h_BSD = h_BSD + self._drop(branch_BSD * first.gate)
-        branch_BSD = self.feed_forward(self.feed_forward_norm(h_BSD) * (1 + second.scale) + second.shift)
-        return h_BSD + self._drop(branch_BSD * second.gate)
-
-    def _drop(self, branch_BSD: Tensor) -> Tensor:
-        """Drop a residual branch for whole samples (stochastic depth)."""
-        if not self.training or self.drop_path == 0:
-            return branch_BSD
-        keep_B11 = torch.rand(branch_BSD.shape[0], 1, 1, device=branch_BSD.device) >= self.drop_path
-        return branch_BSD * keep_B11 / (1 - self.drop_path)

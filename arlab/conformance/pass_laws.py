@@ -64,6 +64,7 @@ def _judge(subject: Subject, name: str, step: Step, asked_B: Tensor, token_BN: T
     group_M = step.group_M.tolist()
     for b, m in enumerate(asked_B.tolist()):
         own = group_M[m]
+        # Of a token that is drawn several times the last drawing counts: what it replaces is fed to nobody.
         drawn_at = dict(zip(read_BM[b].tolist(), group_M, strict=True))
         column = {token: position for position, token in enumerate(read_BM[b].tolist())}
         me = subject.place(int(read_BM[b, m]))

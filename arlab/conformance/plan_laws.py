@@ -6,6 +6,7 @@ Letters: B batch, N tokens, M tokens predicted.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -22,15 +23,17 @@ from arlab.orderings.traversal import Traversal
 def partition(subject: Subject) -> None:
     """Every token is predicted, none twice; the weights of a token's reads sum to one.
 
-    The training pass is held to it as well where the ordering says that it gives an exact likelihood.
+    An ordering that redraws may predict a token again in a later step, but settles at least one in each: the last
+    drawing counts. The training pass is held to it as well where the ordering says that it gives an exact likelihood.
     """
     if isinstance(subject.ordering, Traversal) and len(subject.layout.shapes) == 1:
         _each_once(subject, _groups(subject.ordering.groups(subject.layout.shapes[0])))
-    steps, training = subject.steps(2), subject.training(2)
+    courses, training = subject.courses(2), subject.training(2)
     for sample in range(2):
-        _each_once(subject, [step.read.token.expand(2, -1)[sample].tolist() for step in steps])
-        for number, step in enumerate(steps):
-            _weights_sum_to_one(f"step {number}", step)
+        for steps in courses:
+            _each_once(subject, _tokens(steps, sample))
+            for number, step in enumerate(steps):
+                _weights_sum_to_one(f"step {number}", step)
         _weights_sum_to_one("training", training)
         for token, times in enumerate(_times(subject, training, sample) if subject.ordering.exact else ()):
             if times != 1:
@@ -38,6 +41,11 @@ def partition(subject: Subject) -> None:
                 raise LawBrokenError(
                     f"training: token {place} is predicted {times} times, so its likelihood is not exact"
                 )
+
+
+def _tokens(steps: Sequence[Step], sample: int) -> list[list[int]]:
+    """The tokens that each step predicts of one sample out of two."""
+    return [step.read.token.expand(2, -1)[sample].tolist() for step in steps]
 
 
 def _groups(returned: object) -> list[list[int]]:
@@ -62,13 +70,17 @@ def _each_once(subject: Subject, groups: Sequence[Sequence[int]]) -> None:
             raise LawBrokenError(f"step {number} predicts no token")
         for token in group:
             _exists(subject, f"step {number}", token)
-            if token in seen:
+            if token in seen and not (subject.ordering.redraws and seen[token] < number):
                 place = subject.place(token)
                 raise LawBrokenError(f"token {place} is predicted in step {seen[token]} and again in step {number}")
             seen[token] = number
     missing = sorted(set(range(subject.layout.num_tokens)) - set(seen))
     if missing:
         raise LawBrokenError(f"token {subject.place(missing[0])} is never predicted")
+    settling = set(seen.values())
+    for number in range(len(groups)):
+        if number not in settling:
+            raise LawBrokenError(f"every token of step {number} is predicted again later, so that it settles none")
 
 
 def _times(subject: Subject, training: Step, sample: int) -> list[int]:
@@ -153,13 +165,22 @@ def _learned_are_fed(subject: Subject, steps: Sequence[Step]) -> None:
 
 
 def progress(subject: Subject) -> None:
-    """Every step says how far decoding has come: its number, how many there are, tokens known before and after."""
-    steps = subject.steps(2)
+    """Every step says how far decoding has come: its number, how many there are, tokens known before and after.
+
+    Tokens are known from the last step on that predicts them; as many in every sample.
+    """
+    for steps in subject.courses(2):
+        for sample in range(2):
+            _tells_progress(subject, steps, _tokens(steps, sample))
+
+
+def _tells_progress(subject: Subject, steps: Sequence[Step], groups: Sequence[Sequence[int]]) -> None:
+    settled = Counter({token: number for number, group in enumerate(groups) for token in group}.values())
     known = 0
     for number, step in enumerate(steps):
         if step.progress is None:
             raise LawBrokenError(f"step {number} has no progress, which guidance schedules look at")
-        drawn = known + len(step.read)
+        drawn = known + settled[number]
         right = {
             "step": number,
             "steps": len(steps),

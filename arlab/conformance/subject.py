@@ -6,11 +6,13 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from arlab.conformance.law import Grid, LawBrokenError, shown
 from arlab.conformance.refusal import is_refusal
 from arlab.conformance.toy import toy_generator
 from arlab.generators.generator import Generator
-from arlab.orderings.ordering import Ordering, Prefix
+from arlab.orderings.ordering import Drawn, Ordering, Prefix
 from arlab.orderings.step import Kind, Layout, Step
 from arlab.orderings.traversal import Traversal
 from arlab.rng import SampleRng, mix_seed
@@ -59,13 +61,28 @@ class Subject:
         """The decoding steps, with the randomness that the decoding loop would use."""
         return self.steps_of(self.seeds(batch))
 
-    def steps_of(self, seeds: Sequence[int]) -> list[Step]:
-        """The decoding steps of the samples of these seeds."""
+    def courses(self, batch: int) -> list[list[Step]]:
+        """The decoding steps; of an ordering that chooses, also those when it is told how likely drawn tokens are."""
+        told = [self.steps_of(self.seeds(batch), told=True)] if self.ordering.chooses else []
+        return [self.steps(batch), *told]
+
+    def steps_of(self, seeds: Sequence[int], *, told: bool = False) -> list[Step]:
+        """The decoding steps of the samples of these seeds; told, or not, of probabilities, which are invented."""
         most = 2 * self.layout.num_tokens + 16
         rng = SampleRng([mix_seed(seed, 0) for seed in seeds])
-        steps = list(itertools.islice(self.ordering.steps(self.layout, Prefix(self.num_slots), rng), most + 1))
-        if len(steps) > most:
-            raise LawBrokenError(f"there are {self.layout.num_tokens} tokens, but more than {most} steps")
+        chance = SampleRng([mix_seed(seed, 1) for seed in seeds])
+        plan = self.ordering.steps(self.layout, Prefix(self.num_slots), rng)
+        steps, drawn = list(itertools.islice(plan, 1)), None
+        while steps:
+            if told:
+                token_BM = steps[-1].read.token.expand(len(seeds), -1)
+                drawn = Drawn(torch.zeros_like(token_BM), -chance.uniform(token_BM.shape[1]))
+            try:
+                steps.append(plan.send(drawn))
+            except StopIteration:
+                break
+            if len(steps) > most:
+                raise LawBrokenError(f"there are {self.layout.num_tokens} tokens, but more than {most} steps")
         return steps
 
     def training(self, batch: int) -> Step:

@@ -80,6 +80,7 @@ class ToyHead(Head):
     def __init__(self, *, noised: bool = False) -> None:
         super().__init__()
         self.noised = noised
+        self.tells_probability = not noised
 
     def bind(self, width: int, space: TokenSpace, ways: int, *, carries: frozenset[Kind]) -> None:
         self.space = space
@@ -107,7 +108,8 @@ class ToyHead(Head):
     def draw(self, predict: Predict, step: Step, guidance_scale: float, sampling: Sampling, noise: Noise) -> Drawn:
         normal = noise.normal(step.read.token, self.space.width)
         if not self.noised:
-            return Drawn(self.values(predict()) + normal)
+            # Up to a constant.
+            return Drawn(self.values(predict()) + normal, -0.5 * normal.square().sum(-1))
         time_BM = torch.full(normal.shape[:2], 1.0)
         halfway = normal - 0.5 * self.values(predict(normal, time_BM))
         return Drawn(halfway - 0.5 * self.values(predict(halfway, 0.5 * time_BM)))

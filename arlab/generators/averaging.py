@@ -21,7 +21,9 @@ def average(decay: float) -> Callable[[ParamList, ParamList, Tensor | int], None
         count = float(num_averaged)
         weight = 1 - min(decay, (1 + count) / (10 + count))
         floats = [(a, c) for a, c in zip(averaged, current, strict=True) if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in floats], [c for _, c in floats], weight)
+        # Tensors come grouped by type, integers (of a head's groups of codes) by themselves.
+        if floats:
+            torch._foreach_lerp_([a for a, _ in floats], [c for _, c in floats], weight)
         for kept, new in zip(averaged, current, strict=True):
             if not kept.is_floating_point():
                 kept.copy_(new)

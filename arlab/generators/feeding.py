@@ -35,8 +35,8 @@ class Known:
     @staticmethod
     def with_noise(tokens: Tensor, read: Tensor, noisy: Tensor, time: Tensor) -> Known:
         """All tokens clean but those of ``read`` ([B,] M), which are noised (B, M, C), each to its time (B, M)."""
-        clean_BN = torch.zeros(tokens.shape[:2], device=tokens.device)
-        return Known(tokens, scatter(tokens, read, noisy), scatter(clean_BN, read, time))
+        clean_BN = time.new_zeros(tokens.shape[:2])
+        return Known(tokens, scatter(tokens.to(noisy.dtype), read, noisy), scatter(clean_BN, read, time))
 
     def samples(self, index: Tensor) -> Known:
         """The same for the samples at ``index``."""

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 
 from arlab.configurable import Configurable
+from arlab.generators.latent_levels import LatentLevels
+from arlab.orderings.ordering import Ordering
 from arlab.orderings.step import Layout
 from arlab.precision import in_float32
+from arlab.pyramids.pyramid import Pyramid
 from arlab.tokenizers.tokenizer import Encoded, Tokenizer
 
 
@@ -24,17 +27,35 @@ class FrozenTokenizer(Configurable):
     Args:
         tokenizer: the tokenizer; its weights are ``module``'s, whatever the layout.
         layout: where its tokens are to lie, if not where it says.
+        pyramid: along what its tokens are split, if they are.
 
     Raises:
         ValueError: they cannot lie there.
     """
 
-    def __init__(self, tokenizer: Tokenizer, layout: Layout | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer, layout: Layout | None = None, pyramid: Pyramid | None = None) -> None:
         self.module = tokenizer.eval().requires_grad_(False)
         self.layout = tokenizer.layout if layout is None else layout
         self.space = tokenizer.space
-        self._placed = tokenizer.at(self.layout)
+        self._pyramid = pyramid
+        self._levels = None if pyramid is None else LatentLevels(tokenizer, pyramid, self.layout)
+        self._placed = tokenizer.at(self.layout) if self._levels is None else self._levels
         self._elsewhere: FrozenTokenizer | None = None
+
+    @classmethod
+    def ordered(cls, tokenizer: Tokenizer, ordering: Ordering) -> FrozenTokenizer:
+        """With tokens as an ordering wants them; continuous ones of one level it may split into several.
+
+        Raises:
+            ValueError: it cannot order them.
+        """
+        layout, pyramid, split = tokenizer.layout, tokenizer.pyramid, None
+        if not tokenizer.space.discrete and pyramid is None and len(layout.shapes) == 1:
+            split = ordering.latent_pyramid(layout)
+        if split is not None:
+            layout, pyramid = split.layout(layout.finest), split
+        ordering.refuse(layout, pyramid)
+        return cls(tokenizer, ordering.choose_layout(layout), split)
 
     def spec(self) -> dict[str, object]:
         return self.module.spec()
@@ -42,7 +63,12 @@ class FrozenTokenizer(Configurable):
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenTokenizer:
         return self
 
-    def on(self, device: torch.device) -> Tokenizer:
+    @property
+    def splits(self) -> bool:
+        """Whether the tokenizer's own tokens are others than the ordering's, which are made of them by ``split``."""
+        return self._levels is not None
+
+    def on(self, device: torch.device) -> Tokenizer | LatentLevels:
         """The tokenizer whose tokens lie on ``layout``, on this device."""
         held = next(itertools.chain(self.module.parameters(), self.module.buffers()), None)
         if held is not None and held.device != device:
@@ -55,7 +81,7 @@ class FrozenTokenizer(Configurable):
             return self
         # Every pass of a step asks for the same one.
         if self._elsewhere is None or self._elsewhere.layout != layout:
-            self._elsewhere = FrozenTokenizer(self.module, layout)
+            self._elsewhere = FrozenTokenizer(self.module, layout, self._pyramid)
         return self._elsewhere
 
     @in_float32
@@ -80,8 +106,14 @@ class FrozenTokenizer(Configurable):
     @torch.no_grad()
     @in_float32
     def encoded(self, image_BCHW: Tensor) -> Encoded:
-        """Images to tokens with what is known of their uncertainty."""
+        """Images to the tokenizer's own tokens, before ``split``, with what is known of their uncertainty."""
         return self.on(image_BCHW.device).encoded(image_BCHW)
+
+    @torch.no_grad()
+    @in_float32
+    def split(self, tokens: Tensor) -> Tensor:
+        """The tokenizer's own tokens to those that the ordering orders: the same, unless they are split."""
+        return tokens if self._levels is None else self._levels.split(tokens)
 
     @torch.no_grad()
     @in_float32

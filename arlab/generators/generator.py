@@ -40,6 +40,8 @@ from arlab.runs.checkpoint import KEY
 from arlab.tokenizers.identity import identity
 from arlab.tokenizers.tokenizer import Encoded, Tokenizer
 
+_CODES_AT_ONCE = 256
+
 
 class Generator(Module):
     """Images -> tokens -> slots -> hidden vectors -> distributions over tokens, and back when sampling.
@@ -77,8 +79,7 @@ class Generator(Module):
         if isinstance(tokenizer, str):
             tokenizer = load_tokenizer(tokenizer)
         require("ema_decay", ema_decay, at_least=0, below=1)
-        ordering.refuse(tokenizer.layout, tokenizer.pyramid)
-        self.tokenizer = FrozenTokenizer(tokenizer, ordering.choose_layout(tokenizer.layout))
+        self.tokenizer = FrozenTokenizer.ordered(tokenizer, ordering)
         self.ordering = ordering
         self.backbone = backbone
         self.head = head
@@ -108,6 +109,8 @@ class Generator(Module):
         width, ways = self.backbone.width, self.ordering.num_ways(self.layout)
         self.conditioner.bind(width, self.facts)
         self.head.bind(width, self.tokenizer.space, ways, carries=self.ordering.carries)
+        if self.tokenizer.space.discrete:
+            self.head.see_codebook(self._code_vectors)
         self._refuse_pair()
         if not self.backbone.modulates and not self.conditioner.num_slots:
             raise ValueError("conditioner.num_slots: with 0 and a backbone without modulation the class has no effect")
@@ -141,7 +144,18 @@ class Generator(Module):
                 f"ordering: this {ordering} keeps the tokens that are likeliest, but {head} does not tell how likely "
                 "what it drew is; choose DiscreteHead or GaussianMixtureHead, or sets chosen at random"
             )
+        if Kind.NOISY in self.ordering.carries and type(self.head).embed_time is Head.embed_time:
+            raise ValueError(
+                f"head: {ordering} feeds noised tokens, which {head} does not look at; choose FlowHead or "
+                "DiffusionHead, or an ordering without noised slots, e.g. Raster"
+            )
         self.backbone.refuse(self.ordering, self.layout)
+
+    def _code_vectors(self, code_n: Tensor) -> Tensor:
+        """The vectors of codes on each level, (n, L, C)."""
+        # An image of nothing but one code tells them; some at a time, since images may have many tokens.
+        images = code_n[:, None].expand(-1, self.layout.num_tokens).split(_CODES_AT_ONCE)
+        return torch.cat([self.tokenizer.vectors(tokens)[:, list(self.layout.first)] for tokens in images])
 
     @property
     def layout(self) -> Layout:
@@ -197,7 +211,8 @@ class Generator(Module):
     # ---- training
 
     def refuse_tokens(self, made: Tokenized) -> None:
-        if self.ordering.draws_layouts or self.layout != self.tokenizer.module.layout:
+        other = self.ordering.draws_layouts or self.layout != self.tokenizer.module.layout
+        if other and not self.tokenizer.splits:
             name = type(self.ordering).__name__
             raise ValueError(f"data: {name} asks for other levels than the cache holds, so it trains on images")
         own = identity(self.tokenizer.module)
@@ -212,7 +227,8 @@ class Generator(Module):
         # Within an accumulated step the batch number tells the parts of it apart.
         rng = BatchRng(mix_seed(self.seed, self.global_step, batch_idx, self.global_rank), len(batch.label))
         layout = self._layout(batch_idx)
-        tokens = self._drawn(self._encoded(batch, self._still, layout), batch_idx)
+        own = self._drawn(self._encoded(batch, self._still, layout), batch_idx)
+        tokens = self.tokenizer.at(layout).split(own)
         loss = self.objective.loss(self, tokens, batch.label, rng, layout)
         self.log("train/loss", loss, prog_bar=True)
         return loss
@@ -221,7 +237,8 @@ class Generator(Module):
         """Tokenise images that never change once per run; always in the same batches, so that resuming is exact."""
         self._num_steps = float(self.trainer.estimated_stepping_batches)
         # A trial of a step or two does not pay for tokens of all images.
-        needless = self.ordering.draws_layouts or bool(vars(self.trainer).get("fast_dev_run"))
+        anew = self.ordering.draws_layouts and not self.tokenizer.splits
+        needless = anew or bool(vars(self.trainer).get("fast_dev_run"))
         still = None if self.data is None or needless else self.data.still()
         encoded = [self.tokenizer.encoded(batch.image.to(self.device)) for batch in still or ()]
         deviation = [each.deviation for each in encoded if each.deviation is not None]
@@ -237,7 +254,7 @@ class Generator(Module):
         return self.ordering.draw_layout(self.layout, BatchRng(mix_seed(self.seed, self.global_step, batch_idx, 2), 1))
 
     def _encoded(self, batch: Batch, still: Encoded | None, layout: Layout) -> Encoded:
-        """The tokens a batch carries, else those worked out when the run began, else worked out now."""
+        """The tokenizer's tokens: those a batch carries, or worked out when the run began, or worked out now."""
         if batch.tokens is not None:
             return Encoded(batch.tokens, batch.deviation)
         if still is None:
@@ -263,7 +280,7 @@ class Generator(Module):
     def _evaluate(self, batch: Batch, batch_idx: int, part: str) -> None:
         """Nats per token and image, bits per dimension, where they are exact; else the training loss."""
         size = len(batch.label)
-        tokens = self._encoded(batch, None, self.layout).tokens
+        tokens = self.tokenizer.split(self._encoded(batch, None, self.layout).tokens)
         log_prob_BM = self.log_prob(tokens, batch.label)
         if log_prob_BM is None:
             rng = BatchRng(mix_seed(self.seed, batch_idx, self.global_rank), size)
@@ -314,6 +331,9 @@ class Generator(Module):
         return None if bound_BM is None else scored.times * bound_BM.sum(-1)
 
     def _scored(self, prefix: Prefix, rng: Rng, device: torch.device) -> Scored | None:
+        if self.tokenizer.splits:
+            # Levels of a latent say the same thing several times: their density is none of the latent.
+            return None
         if self.ordering.static and self.ordering.exact and prefix.valid is None:
             # What is fed does not change, so that what was worked out for it is found again.
             return Scored(self.ordering.teacher(self.layout, prefix, rng, device))

@@ -78,6 +78,36 @@ class LinearGuidance(Guidance):
         return self.start != 1.0 or self.end != 1.0
 
 
+class ShareGuidance(Guidance):
+    """In proportion to the share of the tokens that is known: s = start + (end - start) · known / tokens.
+
+    RandAR counts what is known before the step, MAR what is known after it (its cfg is ``end`` here).
+
+    RandAR: Decoder-only Autoregressive Visual Generation in Random Orders, arXiv 2412.01827; Autoregressive Image
+    Generation without Vector Quantization (MAR), arXiv 2406.11838.
+
+    Args:
+        start: s where nothing is known.
+        end: s where everything is known.
+        after: count the tokens that the step draws among the known ones, all but the very last of them (MAR).
+    """
+
+    def __init__(self, *, start: float = 1.0, end: float = 4.0, after: bool = False) -> None:
+        require("guidance.start", start)
+        require("guidance.end", end)
+        self.start = start
+        self.end = end
+        self.after = after
+
+    def scale(self, progress: Progress) -> float:
+        known = min(progress.drawn, progress.tokens - 1) if self.after else progress.known
+        return self.start + (self.end - self.start) * known / progress.tokens
+
+    @property
+    def active(self) -> bool:
+        return self.start != 1.0 or self.end != 1.0
+
+
 class RampGuidance(Guidance):
     """s = 1 + cfg · step / min(steps - 1, reach): as ``LinearGuidance``, but longer runs go beyond 1 + cfg (FlexVAR).
 
@@ -150,17 +180,19 @@ class PowerCosineGuidance(Guidance):
     Args:
         guidance_scale: s at the end.
         power: p; larger keeps early steps freer.
+        by_step: i / T is the share of the steps before this one, not of the tokens known (TiTok's MaskGIT).
     """
 
-    def __init__(self, *, guidance_scale: float = 4.0, power: float = 2.75) -> None:
+    def __init__(self, *, guidance_scale: float = 4.0, power: float = 2.75, by_step: bool = False) -> None:
         require("guidance.guidance_scale", guidance_scale)
         require("guidance.power", power, at_least=0)
         self.guidance_scale = guidance_scale
         self.power = power
+        self.by_step = by_step
 
     def scale(self, progress: Progress) -> float:
-        known = (progress.known / progress.tokens) ** self.power
-        return 1 + (self.guidance_scale - 1) * (1 - math.cos(math.pi * known)) / 2
+        share = progress.step / progress.steps if self.by_step else progress.known / progress.tokens
+        return 1 + (self.guidance_scale - 1) * (1 - math.cos(math.pi * share**self.power)) / 2
 
     @property
     def active(self) -> bool:

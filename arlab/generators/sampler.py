@@ -35,7 +35,7 @@ class Partial:
     Attributes:
         progress: how far decoding has come.
         tokens: (B, N) or (B, N, C).
-        known: (B, N) bool.
+        known: (B, N) bool, guesses that will be drawn again among them.
         preview: makes an image of it, (B, C, H, W) in [-1, 1].
     """
 
@@ -121,8 +121,11 @@ class Sampler(Configurable):
 
         def draw(predict: Predict, step: Step) -> Drawn:
             assert step.progress is not None
-            scale = self.guidance.scale(step.progress)
-            return generator.head.draw(predict, step, scale, self.sampling(step.progress), noise)
+            scale, fresh = self.guidance.scale(step.progress), noise
+            if generator.ordering.redraws:
+                # A token drawn again with the noise it had before would mostly come out the same.
+                fresh = noise.again(step.progress.step)
+            return generator.head.draw(predict, step, scale, self.sampling(step.progress), fresh)
 
         tokens = None
         modes = [(module, module.training) for module in generator.modules()]

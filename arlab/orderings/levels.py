@@ -52,7 +52,7 @@ class Levels(Ordering):
         if pyramid is None and len(layout.shapes) == 1:
             raise ValueError(
                 f"ordering: {name} goes from level to level, this tokenizer has one; choose one with "
-                f"quantizer: PyramidQuantizer, pyramid: {wanted}"
+                f"quantizer: PyramidQuantizer, pyramid: {wanted}, or a KLTokenizer, whose vectors it splits itself"
             )
         if isinstance(pyramid, _KINDS) and not isinstance(pyramid, self.follows):
             theirs = type(pyramid).__name__
@@ -87,6 +87,19 @@ class Levels(Ordering):
                 for level, part_BnC in zip(levels, parts, strict=True)
             ],
             dim=1,
+        )
+
+
+def refuse_two_pyramids(own: Pyramid | None, pyramid: Pyramid | None) -> None:
+    """Refuse an ordering's own pyramid where the tokenizer has levels already.
+
+    Raises:
+        ValueError: it has.
+    """
+    if own is not None and pyramid is not None and pyramid is not own:
+        raise ValueError(
+            "ordering.pyramid: splits continuous tokens of one level, but this tokenizer's lie on levels of its own; "
+            "leave it out"
         )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from arlab.orderings.level_inputs import Accumulated, LevelInput
 from arlab.orderings.levels import Levels
+from arlab.orderings.step import Layout
 from arlab.pyramids.depth import DepthPyramid
+from arlab.pyramids.pyramid import Pyramid
 
 
 class NextDepth(Levels):
@@ -25,3 +27,12 @@ class NextDepth(Levels):
 
     def __init__(self, *, level_input: LevelInput | None = None, markov: bool = False) -> None:
         super().__init__(level_input=Accumulated() if level_input is None else level_input, markov=markov)
+
+    def refuse(self, layout: Layout, pyramid: Pyramid | None) -> None:
+        if pyramid is None and len(layout.shapes) == 1:
+            raise ValueError(
+                "ordering: NextDepth goes from depth to depth of a residual quantizer, this tokenizer has one level; "
+                "choose one with quantizer: PyramidQuantizer, pyramid: DepthPyramid; continuous tokens of one level "
+                "(a KLTokenizer's) leave nothing over, for them choose NextScale or NextFrequency"
+            )
+        super().refuse(layout, pyramid)

@@ -34,7 +34,10 @@ class NextNeighbor(Ordering):
 
     def refuse(self, layout: Layout, pyramid: object) -> None:
         if len(layout.shapes) != 1:
-            raise ValueError(f"ordering: NextNeighbor walks a single grid, the tokenizer has {layout.shapes}")
+            raise ValueError(
+                f"ordering: NextNeighbor walks a single grid, the tokenizer has {layout.shapes}; for tokens on levels "
+                "choose NextScale, NextFrequency or NextDepth"
+            )
 
     def num_ways(self, layout: Layout) -> int:
         return layout.num_axes

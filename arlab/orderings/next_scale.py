@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from arlab.orderings.level_inputs import Accumulated, LevelInput
-from arlab.orderings.levels import Levels
+from arlab.orderings.levels import Levels, refuse_two_pyramids
 from arlab.orderings.scale_schedules import ScaleSchedule
 from arlab.orderings.step import Layout
 from arlab.pyramids.grids import check_sides, layout_of
@@ -22,13 +22,18 @@ class NextScale(Levels):
         NextScale()                                                            # VAR, on a residual ScalePyramid
         NextScale(level_input=Previous(), schedule=RandomScales())             # FlexVAR, on one that is not residual
         NextScale(markov=True)                                                 # HMAR's attention within the scale
+        NextScale(patch_nums=[1, 2, 4, 8, 16])                                 # FlowAR, on a KLTokenizer
 
     On a pyramid that is not residual a scale does not depend on those before it, so others than the tokenizer's may be
     predicted: by ``patch_nums``, drawn anew in every step by ``schedule``, or chosen when sampling.
 
+    Continuous tokens that a tokenizer has on one level are split into scales here, by ``pyramid``; each scale is the
+    whole latent unless that says otherwise, and a slot carries the scale before it brought to its own grid (FlowAR).
+
     Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction (VAR), arXiv 2404.02905
     FlexVAR: Flexible Visual Autoregressive Modeling without Residual Prediction, arXiv 2502.20313
     HMAR: Efficient Hierarchical Masked Auto-Regressive Image Generation, arXiv 2506.04421
+    FlowAR: Scale-wise Autoregressive Image Generation Meets Flow Matching, arXiv 2412.15205
 
     Args:
         patch_nums: the scales, as a ScalePyramid's; the tokenizer's where not given. A residual tokenizer has its own,
@@ -37,6 +42,8 @@ class NextScale(Levels):
         markov: whether a scale attends to itself only (HMAR); the coarser ones are in its input. Nothing is cached
             then, and the class must modulate the backbone.
         schedule: scales drawn anew in every training step.
+        pyramid: along what continuous tokens of one level are split; ``ScalePyramid(residual=False)`` where not given.
+            A tokenizer of several levels has its own.
     """
 
     follows = ScalePyramid
@@ -48,15 +55,21 @@ class NextScale(Levels):
         level_input: LevelInput | None = None,
         markov: bool = False,
         schedule: ScaleSchedule | None = None,
+        pyramid: ScalePyramid | None = None,
     ) -> None:
         check_sides(patch_nums, _KEY)
         super().__init__(level_input=Accumulated() if level_input is None else level_input, markov=markov)
         self.patch_nums = patch_nums
         self.schedule = schedule
         self.draws_layouts = schedule is not None
+        self.pyramid = pyramid
+
+    def latent_pyramid(self, layout: Layout) -> Pyramid:
+        return ScalePyramid(patch_nums=self.patch_nums, residual=False) if self.pyramid is None else self.pyramid
 
     def refuse(self, layout: Layout, pyramid: Pyramid | None) -> None:
         super().refuse(layout, pyramid)
+        refuse_two_pyramids(self.pyramid, pyramid)
         if self.schedule is not None and pyramid is not None and pyramid.residual:
             raise ValueError(
                 "ordering.schedule: draws other scales, but those of a residual pyramid are what it was trained on; "

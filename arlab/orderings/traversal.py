@@ -70,7 +70,10 @@ class Traversal(Ordering):
 
     def _groups(self, layout: Layout) -> list[Tensor]:
         if len(layout.shapes) != 1:
-            raise ValueError(f"ordering: {type(self).__name__} walks a single grid, the tokenizer has {layout.shapes}")
+            raise ValueError(
+                f"ordering: {type(self).__name__} walks a single grid, the tokenizer has {layout.shapes}; for tokens "
+                "on levels choose NextScale, NextFrequency or NextDepth"
+            )
         # A model may be built without memory, but its order has to be known.
         with torch.device("cpu"):
             return self.groups(layout.shapes[0])

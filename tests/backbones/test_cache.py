@@ -138,6 +138,35 @@ def test_prune_and_leave_in_one_step() -> None:
         assert recognised(seen) == expected
 
 
+def feed_some(cache: Cache, fed: Slots, given: list[int]) -> None:
+    """Feed layer 0 only some of the rows, layer 1 all of them."""
+    some = fed.select(torch.tensor(given, dtype=torch.long))
+    cache.extend(0, keys(some), -keys(some), torch.tensor(given, dtype=torch.long))
+    cache.extend(1, keys(fed), -keys(fed))
+    cache.commit(fed)
+
+
+def test_a_layer_that_gets_only_some_rows_keeps_of_these_what_stays() -> None:
+    cache = Cache(4)
+    feed_some(cache, rows(0, 1, 2), [])
+    feed_some(cache, rows(3, 4, 5, 6, keep=(True, False, True, False)), [1, 2])
+    feed_some(cache, rows(7, 8), [0, 1])
+    assert (cache.length(0), cache.length(1), source(cache)) == (3, 7, [0, 1, 2, 3, 5, 7, 8])
+    for layer, expected in ((0, [5, 7, 8, 9]), (1, [0, 1, 2, 3, 5, 7, 8, 9])):
+        seen, _ = cache.extend(layer, keys(rows(9)), keys(rows(9)))
+        assert recognised(seen) == expected
+
+
+def test_a_layer_may_get_some_rows_only_from_some_step_on() -> None:
+    cache = Cache(8)
+    feed(cache, rows(0, 1), layers=2)
+    feed_some(cache, rows(2, 3), [1])
+    feed(cache, rows(4), layers=2)
+    for layer, expected in ((0, [0, 1, 3, 4, 9]), (1, [0, 1, 2, 3, 4, 9])):
+        seen, _ = cache.extend(layer, keys(rows(9)), keys(rows(9)))
+        assert recognised(seen) == expected
+
+
 def test_an_empty_cache_cannot_be_pruned() -> None:
     with pytest.raises(ValueError, match="nothing to prune"):
         Cache(4).prune(0, torch.tensor([0]))

@@ -35,7 +35,7 @@ model:
   class_path: Generator
   init_args:
     tokenizer: {class_path: PixelTokenizer, init_args: {num_levels: 4}}
-    ordering: tests.paradigms.orderings.MaskedSets
+    ordering: Masked
     backbone: {class_path: Transformer, init_args: {width: 8, num_layers: 1, attention: {num_heads: 2}, dropout: 0.2}}
     head: DiscreteHead
     ema_decay: 0.9

@@ -143,11 +143,16 @@ class IgnoresGuidance(DiscreteHead):
 
 
 class Gauss(Head):
-    """Continuous tokens, each number with a Gaussian of its own, whose density is ``scale`` times too large."""
+    """Continuous tokens, each number with a Gaussian of its own, whose density is ``scale`` times too large.
 
-    def __init__(self, *, scale: float = 1.0) -> None:
+    Draws are ``spread`` times too wide, bounds ``above`` nats too large.
+    """
+
+    def __init__(self, *, scale: float = 1.0, spread: float = 1.0, above: float = 0.0) -> None:
         super().__init__()
         self.scale = scale
+        self.spread = spread
+        self.above = above
 
     def bind(self, width: int, space: TokenSpace, ways: int, *, carries: frozenset[Kind]) -> None:
         if space.discrete:
@@ -164,6 +169,9 @@ class Gauss(Head):
         density_BMC = torch.distributions.Normal(mean_BMC, 1.0).log_prob(target)
         return density_BMC.sum(-1) + torch.tensor(self.scale).log()
 
+    def bound(self, predict: Predict, step: Step, target: Tensor, rng: Rng) -> Tensor:
+        return self.log_prob(predict, step, target) + self.above
+
     def loss(self, predict: Predict, step: Step, target: Tensor, rng: Rng) -> Tensor:
         return -self.log_prob(predict, step, target)
 
@@ -173,7 +181,16 @@ class Gauss(Head):
         if predicted.unconditional is not None:
             free_BMC = predicted.unconditional.mix(list(self.outputs))
             mean_BMC = free_BMC + guidance_scale * (mean_BMC - free_BMC)
-        return Drawn(mean_BMC + sampling.temperature * noise.normal(step.read.token, mean_BMC.shape[-1]))
+        spread = self.spread * sampling.temperature
+        return Drawn(mean_BMC + spread * noise.normal(step.read.token, mean_BMC.shape[-1]))
+
+
+class BoundsTogether(Gauss):
+    """Bounds a likelihood by the mean over the batch."""
+
+    def bound(self, predict: Predict, step: Step, target: Tensor, rng: Rng) -> Tensor:
+        own = super().bound(predict, step, target, rng)
+        return own.mean(0, keepdim=True).expand_as(own)
 
 
 # ---- quantizers

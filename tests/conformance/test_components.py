@@ -12,11 +12,28 @@ from arlab.conformance.check import check
 from arlab.conformance.families import FAMILIES, GRIDS, by_default, discovered, family_of
 from arlab.conformance.subject import ordering_cases
 from arlab.conformance.trials import Trial, trials
+from arlab.heads.backbone_denoiser import BackboneDenoiser
+from arlab.heads.diffusion import DiffusionHead
+from arlab.heads.diffusion_samplers import DDIM
 from arlab.heads.discrete import DiscreteHead
+from arlab.heads.flow import FlowHead
+from arlab.heads.step_transformer import StepTransformer
+from arlab.orderings.annealing import AlwaysDrawn, LinearAnnealing
+from arlab.orderings.choices import ConfidenceChoice
+from arlab.orderings.entities import Cells, EachScale, SingleTokens, Subsamples, WholeImage
+from arlab.orderings.hilbert import Hilbert
 from arlab.orderings.level_inputs import Previous
+from arlab.orderings.mask_ratios import ArccosRatio, CosineRatio, UniformRatio
+from arlab.orderings.masked import Masked
+from arlab.orderings.next_block import NextBlock
 from arlab.orderings.next_scale import NextScale
+from arlab.orderings.next_x import NextX
 from arlab.orderings.ordering import Ordering
+from arlab.orderings.orders import RandomOrder, Walk
+from arlab.orderings.random_causal import RandomCausal
+from arlab.orderings.random_instructed import RandomInstructed
 from arlab.orderings.scale_schedules import RandomScales
+from arlab.orderings.set_sizes import ArccosSizes, CosineSizes, LinearSizes
 from arlab.pyramids.bands import Radial
 from arlab.pyramids.frequency import FrequencyPyramid
 from arlab.pyramids.interpolation import Bilinear, Nearest
@@ -29,12 +46,29 @@ CLASSES = [cls for family in FAMILIES for cls in discovered(family.base) if cls 
 VARIANTS: tuple[Configurable, ...] = (
     NextScale(markov=True),
     NextScale(level_input=Previous(), schedule=RandomScales()),
+    RandomCausal(order=RandomOrder(), annealing=AlwaysDrawn()),
+    RandomCausal(order=Walk(traversal=Hilbert()), annealing=LinearAnnealing(start=0.0, end=0.0)),
+    RandomInstructed(set_sizes=CosineSizes(num_steps=3)),
+    RandomInstructed(order=Walk(), set_sizes=LinearSizes(num_steps=2)),
+    NextX(entities=Subsamples()),
+    NextX(entities=EachScale()),
+    NextX(entities=Cells(shape=2)),
+    NextBlock(entities=SingleTokens()),
+    NextBlock(entities=WholeImage()),
+    NextBlock(entities=EachScale()),
+    Masked(set_sizes=CosineSizes(num_steps=3), mask_ratio=UniformRatio()),
+    Masked(set_sizes=ArccosSizes(num_steps=3), mask_ratio=ArccosRatio(), choice=ConfidenceChoice(by_logit=True)),
+    Masked(set_sizes=LinearSizes(num_steps=2), mask_ratio=CosineRatio(), choice=ConfidenceChoice(temperature=0.0)),
     ScalePyramid(interpolation=Bilinear()),
     ScalePyramid(interpolation=Nearest()),
     ScalePyramid(residual=False),
     FrequencyPyramid(transform=FFT()),
     FrequencyPyramid(shape=Radial(), transform=FFT(interpolation=Nearest())),
     DiscreteHead(bias=True, label_smoothing=0.1),
+    FlowHead(denoiser=BackboneDenoiser()),
+    FlowHead(denoiser=StepTransformer(width=32, num_blocks=1)),
+    DiffusionHead(denoiser=BackboneDenoiser()),
+    DiffusionHead(sampler=DDIM()),
 )
 
 

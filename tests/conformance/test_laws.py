@@ -6,24 +6,30 @@ That all of arlab's own components obey theirs: test_components.py.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import pytest
 import torch
 from torch import Tensor
 
 from arlab.conformance.laws import LAWS, LawBrokenError, Subject
+from arlab.orderings.choices import ConfidenceChoice
 from arlab.orderings.level_inputs import Previous
+from arlab.orderings.masked import Masked
+from arlab.orderings.next_block import NextBlock
 from arlab.orderings.next_neighbor import NextNeighbor
 from arlab.orderings.next_scale import NextScale
-from arlab.orderings.ordering import Maps, Ordering, Prefix, Visibility, causal, condition_slots, slots
+from arlab.orderings.next_x import NextX
+from arlab.orderings.ordering import Drawn, Maps, Ordering, Prefix, Visibility, causal, condition_slots, slots
+from arlab.orderings.random_instructed import RandomInstructed
 from arlab.orderings.raster import Raster
+from arlab.orderings.set_sizes import CosineSizes, LinearSizes
 from arlab.orderings.step import Kind, Layout, Progress, Read, Slots, Step
 from arlab.orderings.traversal import Traversal
 from arlab.rng import Rng, SampleRng
-from tests.paradigms.orderings import CellByCell, InstructedRandom, MaskedSets, Steps
 
 Law = Callable[[Subject], None]
+Steps = Generator[Step, Drawn | None, None]
 FLAT = (((2, 3),), ((1, 4),), ((4, 2),), ((3, 3),))
 PYRAMIDS = (((1, 1), (1, 2), (2, 3)), ((1, 1), (2, 2), (3, 3)), ((2, 2), (3, 4)))
 CELLS = (((3, 4),), ((2, 6),), ((4, 4),))
@@ -43,11 +49,11 @@ FIXTURES = (
     (Rows(), FLAT, (0, 1, 3)),
     (NextScale(markov=True), PYRAMIDS, (0, 1, 3)),
     (NextScale(level_input=Previous()), PYRAMIDS, (0, 1, 3)),
-    (MaskedSets(), FLAT, (1, 3)),
-    (InstructedRandom(), FLAT, (1, 3)),
-    (InstructedRandom(tokens_per_step=2), FLAT, (1, 3)),
-    (InstructedRandom(counts=(1, 1, 2)), (((1, 4),), ((2, 2),)), (1,)),
-    (CellByCell(), CELLS, (0, 1, 3)),
+    (Masked(set_sizes=CosineSizes(num_steps=3)), (*FLAT, *PYRAMIDS), (0, 1, 3)),
+    (Masked(set_sizes=LinearSizes(num_steps=3), choice=ConfidenceChoice()), FLAT, (0, 1, 3)),
+    (RandomInstructed(set_sizes=CosineSizes(num_steps=3)), FLAT, (1, 3)),
+    (NextX(), CELLS, (0, 1, 3)),
+    (NextBlock(), CELLS, (0, 1, 3)),
 )
 
 
@@ -179,6 +185,81 @@ class NamesOtherWays(Broken):
 
     def directions(self, layout: Layout) -> tuple[tuple[int, ...], ...]:
         return ((0, 1), (1, 0))
+
+
+class Redraws(Broken):
+    """Draws every token not known yet in each step, and keeps the first; ``redraws`` says so, as it must."""
+
+    redraws = True
+    exact = False
+
+    def training(self, layout: Layout, prefix: Prefix, rng: Rng, trained: float = 1.0) -> Step:
+        return Sound().training(layout, prefix, rng)
+
+    def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Steps:
+        for number in range(layout.num_tokens):
+            fed = self.start(prefix)
+            if number:
+                known = torch.arange(self.known(number))
+                fed = slots(Kind.TOKEN, known, known, number, keep=False)
+            token = self.asked(number, layout)
+            read = Read.own(token, torch.full_like(token, len(fed) - 1))
+            fed = dataclasses.replace(fed, step=torch.full_like(fed.step, number), keep=torch.zeros_like(fed.keep))
+            yield Step(fed, read, self.told(number, layout))
+
+    def known(self, number: int) -> int:
+        return number
+
+    def asked(self, number: int, layout: Layout) -> Tensor:
+        return torch.arange(number, layout.num_tokens)
+
+    def told(self, number: int, layout: Layout) -> Progress:
+        return Progress(number, layout.num_tokens, number, number + 1, layout.num_tokens)
+
+
+class HidesRedraws(Redraws):
+    redraws = False
+
+
+class NeverSettles(Redraws):
+    """Draws all tokens in every step, so that no drawing but the last comes to anything."""
+
+    def asked(self, number: int, layout: Layout) -> Tensor:
+        return torch.arange(layout.num_tokens)
+
+
+class AsksTwice(Redraws):
+    """Names a token twice in one step."""
+
+    def asked(self, number: int, layout: Layout) -> Tensor:
+        right = super().asked(number, layout)
+        return torch.cat((right, right[-1:]))
+
+
+class CountsGuesses(Redraws):
+    """Takes for known what it draws again."""
+
+    def told(self, number: int, layout: Layout) -> Progress:
+        return dataclasses.replace(super().told(number, layout), drawn=layout.num_tokens)
+
+
+class FeedsGuesses(Redraws):
+    """Feeds a token that this step draws again."""
+
+    def known(self, number: int) -> int:
+        return number + 1
+
+
+class TrustsWhatItIsTold(Redraws):
+    """Ends early, but only when it is told how likely drawn tokens are."""
+
+    chooses = True
+
+    def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Steps:
+        for step in super().steps(layout, prefix, rng):
+            drawn = yield step
+            if drawn is not None and drawn.log_prob is not None:
+                return
 
 
 class LosesCount(Broken):
@@ -328,6 +409,12 @@ BROKEN = (
     (StartsFromNothing(), ((2, 3),), "declared", r"step 0 feeds no slot"),
     (CountsNoSteps(), ((2, 3),), "declared", r"step 1 feeds a slot numbered 0, but the step before had 0 already"),
     (NamesOtherWays(), ((2, 3),), "declared", r"directions\(\) gives 2 offsets, num_ways\(\) 1 ways"),
+    (HidesRedraws(), ((2, 3),), "partition", r"token \(0, 1\) is predicted in step 0 and again in step 1"),
+    (NeverSettles(), ((2, 3),), "partition", r"every token of step 0 is predicted again later, so that it settles"),
+    (AsksTwice(), ((2, 3),), "partition", r"token \(1, 2\) is predicted in step 0 and again in step 0"),
+    (TrustsWhatItIsTold(), ((2, 3),), "progress", r"step 0: progress\.steps is 6, should be 1"),
+    (CountsGuesses(), ((2, 3),), "progress", r"step 0: progress\.drawn is 6, should be 1"),
+    (FeedsGuesses(), ((2, 3),), "no_leak", r"decoding: the prediction of \(0, 1\) in step 1 sees \(0, 1\)"),
     (LosesCount(), ((2, 3),), "progress", r"step 1: progress\.known is 0, should be 1"),
     (DrawsElsewhere(), ((2, 3),), "deterministic", r"torch's global generator"),
     (NotStatic(), ((2, 3),), "deterministic", r"step 0 depends on the random numbers, but static promises"),
@@ -362,6 +449,7 @@ def test_first_broken_law(ordering: Ordering, shapes: tuple[tuple[int, int], ...
 def test_the_orderings_that_break_nothing_else() -> None:
     for law in LAWS:
         law(Subject(Sound(), Layout(((2, 3),))))
+        law(Subject(Redraws(), Layout(((2, 3),))))
     assert {law for _, _, law, _ in BROKEN} == {law.__name__ for law in LAWS}
 
 

@@ -15,13 +15,15 @@ from arlab.drawing.plan import Fed, Plan, Prediction, read_plan
 from arlab.drawing.plan_film import plan_frames, shown_steps
 from arlab.drawing.plan_picture import plan_picture
 from arlab.orderings.hilbert import Hilbert
+from arlab.orderings.masked import Masked
 from arlab.orderings.next_neighbor import NextNeighbor
 from arlab.orderings.next_scale import NextScale
 from arlab.orderings.ordering import Ordering, Prefix, condition_slots, slots
+from arlab.orderings.random_instructed import RandomInstructed
 from arlab.orderings.raster import Raster
+from arlab.orderings.set_sizes import CosineSizes
 from arlab.orderings.step import Kind, Layout, Progress, Read, Step
 from arlab.rng import Rng
-from tests.paradigms.orderings import InstructedRandom, MaskedSets
 
 
 class Stuck(Raster):
@@ -83,10 +85,10 @@ def test_levels_are_told() -> None:
 
 
 def test_one_drawing_of_what_differs_per_sample() -> None:
-    plan = read_plan(InstructedRandom(), (2, 3))
+    plan = read_plan(RandomInstructed(), (2, 3))
     assert sorted(plan.step_N) == list(range(6))
     assert all(p.slot == Fed(Kind.LEARNED, p.token) for frame in plan.frames for p in frame.predictions)
-    assert read_plan(MaskedSets(), (2, 3)).last == 2
+    assert read_plan(Masked(set_sizes=CosineSizes(num_steps=3)), (2, 3)).last == 2
 
 
 def test_an_ordering_that_chooses_is_told_what_was_drawn() -> None:
@@ -147,7 +149,8 @@ def colours(picture: np.ndarray) -> set[tuple[int, ...]]:
 
 
 def test_a_picture_shows_all_steps_and_kinds() -> None:
-    for plan in (read_plan(Hilbert(), (3, 4)), read_plan(MaskedSets(), (2, 3)), read_plan(NextScale(), (4, 4))):
+    masked = read_plan(Masked(set_sizes=CosineSizes(num_steps=3)), (2, 3))
+    for plan in (read_plan(Hilbert(), (3, 4)), masked, read_plan(NextScale(), (4, 4))):
         shown = colours(plan_picture(plan))
         assert {of_step(step, plan.last) for step in plan.step_N} <= shown
         assert {of_kind(Kind(kind)) for kind in plan.rows.kind.tolist()} <= shown

@@ -21,12 +21,13 @@ from arlab.generators.generator import Generator
 from arlab.generators.sampler import Sampler
 from arlab.heads.discrete import DiscreteHead
 from arlab.optimization import AdamW, split_by_decay
+from arlab.orderings.masked import Masked
 from arlab.orderings.next_neighbor import NextNeighbor
 from arlab.orderings.raster import Raster
+from arlab.orderings.set_sizes import CosineSizes
 from arlab.rng import BatchRng, Rng
 from arlab.runs import checkpoint as saving
 from tests.conformance.test_laws import Rows
-from tests.paradigms.orderings import MaskedSets
 from tests.tiny import GrayLevels, tiny_backbone, tiny_generator
 
 IMAGES = torch.tensor([[0, 1, 2, 2, 1, 0], [2, 2, 1, 0, 0, 1]])
@@ -108,7 +109,9 @@ def test_matrices_decay_and_nothing_else() -> None:
 # ---- specs and checkpoints
 
 
-@pytest.mark.parametrize("ordering", [Raster(), Rows(), MaskedSets(num_steps=2)], ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize(
+    "ordering", [Raster(), Rows(), Masked(set_sizes=CosineSizes(num_steps=2))], ids=lambda o: type(o).__name__
+)
 def test_a_spec_rebuilds_its_generator(ordering: Any) -> None:
     generator = tiny_generator(ordering)
     spec = generator.spec()
@@ -177,7 +180,7 @@ def test_log_prob_lies_at_its_token() -> None:
 
 
 def test_no_likelihood_where_the_pass_does_not_factorise() -> None:
-    assert tiny_generator(MaskedSets()).log_prob(IMAGES, LABELS) is None
+    assert tiny_generator(Masked()).log_prob(IMAGES, LABELS) is None
 
 
 def test_validation_reports_nats(tmp_path: Path) -> None:
@@ -188,8 +191,8 @@ def test_validation_reports_nats(tmp_path: Path) -> None:
     assert figures["val/nats_per_token"] == pytest.approx(float(-log_prob.mean()), rel=1e-5)
     assert figures["val/nats_per_image"] == pytest.approx(float(-log_prob.sum(1).mean()), rel=1e-5)
     assert figures["val/loss"] == figures["val/nats_per_token"]
-    (figures,) = trainer(tmp_path).validate(tiny_generator(MaskedSets()), loader(generator), verbose=False)
-    assert set(figures) == {"val/loss"}
+    (figures,) = trainer(tmp_path).validate(tiny_generator(Masked()), loader(generator), verbose=False)
+    assert set(figures) == {"val/loss", "val/nats_per_image_bound", "val/nats_per_token_bound"}
 
 
 # ---- training

@@ -13,6 +13,7 @@ from arlab.generators.guidance import (
     IntervalGuidance,
     LinearGuidance,
     RampGuidance,
+    ShareGuidance,
 )
 from arlab.orderings.step import Progress
 
@@ -35,6 +36,15 @@ def test_var() -> None:
     assert scales(LinearGuidance(start=1, end=1 + 1.5), VAR_SIDES) == pytest.approx(expected)
     conditional, free, t = 0.7, -0.4, 0.5
     assert free + (1 + t) * (conditional - free) == pytest.approx((1 + t) * conditional - t * free)
+
+
+@pytest.mark.parametrize(("after", "shares"), [(False, [0, 1 / 14, 5 / 14]), (True, [1 / 14, 5 / 14, 13 / 14])])
+def test_share_of_the_tokens(after: bool, shares: list[float]) -> None:
+    """RandAR counts the tokens known before a step, MAR those after it, all but the very last."""
+    guidance = ShareGuidance(start=1.0, end=4.0, after=after)
+    assert scales(guidance, (1, 2, 3)) == pytest.approx([1 + 3 * share for share in shares])
+    assert guidance.active
+    assert not ShareGuidance(end=1.0).active
 
 
 def test_flexvar_is_vars_for_ten_steps_and_fewer() -> None:

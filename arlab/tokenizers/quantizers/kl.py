@@ -5,6 +5,7 @@ Letters: B batch, C token width, S the latent's sides, N tokens.
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -106,6 +107,13 @@ class KL(Quantizer):
 
     def _tokens(self, latent: Tensor) -> Tensor:
         return self.scale * latent.flatten(2).transpose(1, 2)
+
+    def at(self, layout: Layout) -> Quantizer:
+        if len(layout.shapes) > 1:
+            return super().at(layout)
+        twin = copy.copy(self)
+        twin.layout = layout
+        return twin
 
     def vectors(self, tokens: Tensor) -> Tensor:
         return tokens
