@@ -1,26 +1,23 @@
-"""RandAR (arXiv 2412.01827): LlamaGen in a drawn order, each token asked for by an instruction.
-
-The fixture ordering says who is asked when; the instruction itself, one shared vector rotated by the place it asks
-for, is a table of places here.
-"""
+"""RandAR (arXiv 2412.01827): a setting of RandomInstructed, InstructionPlaces and LlamaGen's backbone."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from arlab.backbones.places import Places, PlacesModule
-from arlab.backbones.rotary import AxialRotary
+from arlab.backbones.instruction_places import InstructionPlaces
 from arlab.generators.generator import Generator
-from arlab.generators.guidance import ConstantGuidance, Guidance
+from arlab.generators.guidance import ConstantGuidance, ShareGuidance
 from arlab.orderings.ordering import Prefix
-from arlab.orderings.step import Kind, Layout, Progress, Slots, Step
+from arlab.orderings.random_instructed import RandomInstructed
+from arlab.orderings.set_sizes import CosineSizes, LinearSizes, SetSizes
+from arlab.orderings.step import Layout, Step
 from arlab.rng import Rng
+from tests.conformance.test_laws import Steps
 from tests.goldens import golden
-from tests.paradigms.orderings import InstructedRandom, Steps
+from tests.parity.given_order import GivenOrder
 from tests.parity.llama import gradients_of, greedy, llama_generator, llama_names, logits_of, per_token_loss
 from tests.parity.measured import Measured, Meter
 
@@ -30,55 +27,11 @@ NUM_STEPS = 20
 NAMES = llama_names(2) | {"pos_instruct_embeddings": "backbone.places.0.table"}
 
 
-class RotatedInstruction(Places):
-    """A LEARNED slot carries one shared vector, seen as heads and rotated by the slot's place.
+class RecordedOrder(RandomInstructed):
+    """In a recorded order."""
 
-    Args:
-        num_heads: H.
-    """
-
-    def __init__(self, *, num_heads: int) -> None:
-        self.num_heads = num_heads
-
-    def build(self, width: int, layout: Layout, num_condition: int) -> PlacesModule:
-        return _Rotated(width, self.num_heads)
-
-
-class _Rotated(PlacesModule):
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.table = nn.Parameter(torch.zeros(1, width))
-
-    def forward(self, rows: Slots, layout: Layout) -> Tensor:
-        heads_H1E = self.table[0].unflatten(-1, (self.num_heads, 1, -1))
-        rotation = AxialRotary().rotation(rows, layout, heads_H1E.shape[-1], 0)
-        rotated_BSD = rotation(heads_H1E.expand(-1, len(rows), -1)).transpose(-3, -2).flatten(-2)
-        return rotated_BSD * (rows.kind == Kind.LEARNED)[:, None]
-
-
-class GivenOrder(Rng):
-    """A source whose permutations are known in advance."""
-
-    def __init__(self, order_BN: Tensor) -> None:
-        self.batch = len(order_BN)
-        self.order_BN = order_BN
-
-    def uniform(self, *shape: int) -> Tensor:
-        raise NotImplementedError
-
-    def normal(self, *shape: int) -> Tensor:
-        raise NotImplementedError
-
-    def permutation(self, length: int) -> Tensor:
-        return self.order_BN
-
-
-class RecordedOrder(InstructedRandom):
-    """The fixture in a recorded order, with the given number of tokens in each step."""
-
-    def __init__(self, *, order_BN: Tensor, counts: tuple[int, ...]) -> None:
-        super().__init__(counts=counts)
+    def __init__(self, *, order_BN: Tensor, set_sizes: SetSizes) -> None:
+        super().__init__(set_sizes=set_sizes)
         self.order_BN = order_BN
 
     def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Steps:
@@ -88,35 +41,13 @@ class RecordedOrder(InstructedRandom):
         return super().training(layout, prefix, GivenOrder(self.order_BN))
 
 
-class KnownFractionGuidance(Guidance):
-    """From 1 with nothing known towards ``end`` with everything known."""
-
-    def __init__(self, *, end: float) -> None:
-        self.end = end
-
-    def scale(self, progress: Progress) -> float:
-        return 1 + (self.end - 1) * progress.known / progress.tokens
-
-    @property
-    def active(self) -> bool:
-        return True
-
-
-def counts(num_tokens: int, num_steps: int) -> tuple[int, ...]:
-    """One token, then up to ⌊N (1 - cos(π/2 · (s + 1) / S)) + 1⌋ in all after step s >= 1, at least one a step."""
-    found = [1]
-    while sum(found) < num_tokens:
-        target = int(num_tokens * (1 - math.cos(math.pi / 2 * (len(found) + 1) / num_steps)) + 1)
-        found.append(max(1, min(target, num_tokens) - sum(found)))
-    return tuple(found)
-
-
-def published(counts: tuple[int, ...] = (1,) * 64) -> Generator:
+def published(set_sizes: SetSizes | None = None) -> Generator:
     weights = golden("randarA_state")
-    ordering = RecordedOrder(order_BN=golden(IO)["token_order"], counts=counts)
-    generator = llama_generator(ordering, places=[RotatedInstruction(num_heads=4)])
+    sizes = LinearSizes(num_steps=64) if set_sizes is None else set_sizes
+    ordering = RecordedOrder(order_BN=golden(IO)["token_order"], set_sizes=sizes)
+    generator = llama_generator(ordering, places=[InstructionPlaces(num_heads=4)])
     ours = {new: weights[old] for old, new in NAMES.items()}
-    # The fixture's own learned vector has no part in it.
+    # The ordering's own learned vector, which does not turn, has no part in it.
     ours["slot_embedding.learned_RD"] = torch.zeros(1, 64)
     generator.load_state_dict(ours)
     generator.slot_embedding.requires_grad_(False)
@@ -138,9 +69,9 @@ def gradients() -> Iterator[Measured]:
 
 def greedy_tokens() -> Iterator[Measured]:
     io = golden(IO)
-    for name, schedule in (("seq", (1,) * 64), ("par", counts(64, NUM_STEPS))):
-        generator = published(schedule)
-        for key, guidance in (("nocfg", ConstantGuidance()), ("cfg", KnownFractionGuidance(end=4.0))):
+    for name, sizes in (("seq", LinearSizes(num_steps=64)), ("par", CosineSizes(num_steps=NUM_STEPS))):
+        generator = published(sizes)
+        for key, guidance in (("nocfg", ConstantGuidance()), ("cfg", ShareGuidance(start=1.0, end=4.0))):
             for use_cache in (True, False):
                 tokens = greedy(generator, io["gen_labels"], guidance, use_cache=use_cache)
                 suffix = "" if use_cache else ", no cache"

@@ -6,19 +6,45 @@ import torch
 
 from tests.goldens import MissingGoldenError
 from tests.parity import (
+    acdit,
     flexvar,
+    flowar,
     llamagen,
     llamagen_tokenizer,
+    mar,
+    mar_head,
     mar_tokenizer,
+    maskgit,
     maskgit_tokenizer,
     nar,
+    par,
     randar,
+    rar,
     var,
     var_tokenizer,
+    xar,
 )
 from tests.parity.measured import Measured
 
-MODELS = (llamagen, nar, var, flexvar, randar, var_tokenizer, llamagen_tokenizer, mar_tokenizer, maskgit_tokenizer)
+MODELS = (
+    llamagen,
+    nar,
+    par,
+    var,
+    flexvar,
+    flowar,
+    randar,
+    rar,
+    maskgit,
+    mar,
+    mar_head,
+    xar,
+    acdit,
+    var_tokenizer,
+    llamagen_tokenizer,
+    mar_tokenizer,
+    maskgit_tokenizer,
+)
 
 
 def main() -> int:
