@@ -18,9 +18,12 @@ from tests.data.pictures import fill
 
 ROOT = Path(__file__).parents[1]
 OVERLAYS = sorted((ROOT / "experiments/debug").glob("*.yaml"))
-# Those at published settings are too large to be built here but for their size: tests/test_published_sizes.py.
+# Those at published settings are too large to be built here but for their size: tests/test_published_sizes.py. Other
+# overlays are no experiments: tests/test_overlays.py.
 EXPERIMENTS = sorted(
-    path for path in (ROOT / "experiments").rglob("*.yaml") if path not in OVERLAYS and "imagenet256" not in path.parts
+    path
+    for path in (ROOT / "experiments").rglob("*.yaml")
+    if path not in OVERLAYS and not {"imagenet256", "overlays"} & {*path.parts}
 )
 TINY, TINY_VQ = "experiments/tiny/raster.yaml", "experiments/tiny/tokenizers/vq.yaml"
 

@@ -14,10 +14,12 @@ from arlab.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "experiments").rglob("*.yaml"))
-# The others are laid over an experiment: tests/test_debug_overlays.py.
+# The others are laid over an experiment: tests/test_overlays.py, tests/test_debug_overlays.py.
 # Those at published settings are too large for a step here: tests/test_published_sizes.py builds them.
 EXPERIMENTS = [
-    path for path in FILES if "model" in yaml.safe_load(path.read_text()) and "imagenet256" not in path.parts
+    path
+    for path in FILES
+    if "model" in yaml.safe_load(path.read_text()) and not {"imagenet256", "overlays"} & {*path.parts}
 ]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 

@@ -68,9 +68,10 @@ def _load(path: Path) -> Tree:
 
 
 def find(name: str, beside: Iterable[Path], *, cwd_first: bool = True) -> Path | None:
-    """A path as it stands, or below one of these folders or a folder above them; None where there is none."""
+    """A path as it stands, or below one of these folders, or below a folder above them; None where there is none."""
     path = Path(name)
-    above = [parent / path for folder in beside for parent in (folder.resolve(), *folder.resolve().parents)]
+    folders = [folder.resolve() for folder in beside]
+    above = [each / path for each in [*folders, *(parent for folder in folders for parent in folder.parents)]]
     for candidate in [path, *above] if cwd_first else [*above, path]:
         if candidate.exists():
             return candidate

@@ -96,7 +96,7 @@ class Experiment:
             raise ValueError(f"{file}: {error}") from error
         made = Experiment(
             name=str(tree.get("experiment") or experiment_name([path])),
-            title=file,
+            title=_called(file, path),
             tree=_without_paths(tree),
             root=self.root,
             folders=(path.parent, *self.folders),
@@ -180,6 +180,13 @@ def _checked(tree: Tree) -> Tree:
     tree = checked(tree)
     found = plugins.found_files(tree)
     return {**tree, "plugins": [*tree.get("plugins", []), *found]} if found else tree
+
+
+def _called(named: str, found: Path) -> str:
+    """How a file that was named in a configuration is to be named on a command line."""
+    if find(named, [Path(__file__).parent]) == found:
+        return named
+    return str(found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found)
 
 
 def _names_class(node: object) -> bool:

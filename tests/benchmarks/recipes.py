@@ -11,6 +11,9 @@ from pathlib import Path
 
 import torch
 
+from arlab.backbones.backbone import Backbone
+from arlab.backbones.encoder_decoder import EncoderDecoder
+from arlab.backbones.transformer import Transformer
 from arlab.cli.config import Tree, read
 from arlab.cli.schema import checked
 from arlab.configurable import from_spec, to_plain
@@ -67,11 +70,19 @@ def row(path: Path) -> str:
         model.layout.num_tokens,
         steps,
         model.backbone.width,
-        model.backbone.num_layers,
+        _layers(model.backbone),
         f"{size(model) / 1e6:.1f} M",
         *told,
     )
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def _layers(backbone: Backbone) -> int:
+    """Blocks, of both stages where there are two."""
+    if isinstance(backbone, EncoderDecoder):
+        return backbone.num_encoder_layers + backbone.num_decoder_layers
+    assert isinstance(backbone, Transformer)
+    return backbone.num_layers
 
 
 def main() -> None:
