@@ -18,6 +18,8 @@ from arlab.cli.plan import check_out, parse_grid, write_plan
 if TYPE_CHECKING:
     from arlab.cli.catalogue import Component
 
+PAIRS = "pairs"
+"""Stands where a kind does, and asks which of two kinds go together."""
 _WIDTH_OF_FILES = 140
 
 
@@ -25,12 +27,17 @@ def list_components(argv: list[str]) -> int:
     """Run ``arlab list``."""
     parser = Parser(
         command="list",
-        description="The components a configuration can name, by kind.",
-        examples="  arlab list\n  arlab list orderings",
+        description="The components a configuration can name, by kind; or which orderings and heads go together.",
+        examples="  arlab list\n  arlab list orderings\n  arlab list pairs\n  arlab list pairs NextScale",
     )
-    parser.add_argument("kind", nargs="?", metavar="KIND", help="orderings, heads, tokenizers, ... (all)")
+    parser.add_argument("kind", nargs="?", metavar="KIND", help="orderings, heads, tokenizers, ... (all); or pairs")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of pairs: an ordering or a head, shown in full")
+    parser.add_argument("--markdown", action="store_true", help="of pairs: a table for documents, and nothing else")
     parser.add_plugins()
     options = parser.read(argv)
+    if options.kind != PAIRS and (options.name is not None or options.markdown):
+        given = options.name or "--markdown"
+        raise ValueError(f"list: unexpected {given!r}; it is for the matrix of orderings and heads: arlab list pairs")
 
     from arlab.cli.catalogue import WITHOUT_BASE, kinds, of_kind
     from arlab.discovery import discover
@@ -39,6 +46,10 @@ def list_components(argv: list[str]) -> int:
     discover()
     load_all(options.plugins)
     console = _console()
+    if options.kind == PAIRS:
+        from arlab.cli.pairs import list_pairs
+
+        return list_pairs(console, options.name, markdown=options.markdown)
     if options.kind is not None:
         console.print(_table(of_kind(options.kind)))
         return 0

@@ -1,6 +1,7 @@
 """Laws of heads: what is learned is what is drawn, in a toy generator of random weights.
 
-Letters: B batch, N tokens, C width of a token vector, V codebook size, I images or values that are tried.
+Letters: B batch, N tokens, M tokens predicted, C width of a token vector, V codebook size, I images or values that are
+tried.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _MOST_IMAGES = 1024
 _MOST_INTEGRATED = 6
 _MOST_DRAWN = 4
 _DRAWS = 3000
+_SOME = 8
 _NEAR = 1e-4
 _FLAT = 10.0
 """A temperature at which all codes are drawn, whatever the random weights say."""
@@ -106,12 +108,42 @@ def likelihood_is_the_loss(subject: HeadSubject) -> None:
 
 
 @torch.no_grad()
-def draws_what_it_says(subject: HeadSubject) -> None:
-    """Discrete tokens are drawn as often as their probabilities say."""
-    if subject.space.codebook_size is None or subject.layout.num_tokens > _MOST_DRAWN:
+def bounds(subject: HeadSubject) -> None:
+    """Where it bounds its likelihood, a finite number per token that does not depend on the batch; it is no wrong one.
+
+    Where the likelihood is known the bound is it.
+    """
+    generator = subject.generator()
+    tokens = subject.tokens(3)
+    together_BM = subject.bound(generator, tokens, range(3))
+    if together_BM is None:
         return
+    if together_BM.dim() != 2 or len(together_BM) != len(tokens):
+        raise LawBrokenError(f"the bound of {tuple(tokens.shape[:2])} tokens has the shape {tuple(together_BM.shape)}")
+    if not bool(together_BM.isfinite().all()):
+        raise LawBrokenError("the bound on a token's log-probability is not finite")
+    alone_BM = subject.bound(generator, tokens[1:2], [1])
+    assert alone_BM is not None
+    if _first_difference(together_BM[1], alone_BM[0]) is not None:
+        raise LawBrokenError("the bound of image 1 is another when the image is alone")
+    log_prob_BN = subject.log_prob(generator, tokens)
+    # Of all tokens together, whose order may differ.
+    if log_prob_BN is not None and not torch.allclose(together_BM.sum(-1), log_prob_BN.sum(-1), rtol=_NEAR, atol=_NEAR):
+        told = f"{float(together_BM[0].sum()):.4f}, its log-probability {float(log_prob_BN[0].sum()):.4f}"
+        raise LawBrokenError(f"the likelihood is known, but its bound is another: of image 0 {told}")
+
+
+@torch.no_grad()
+def draws_what_it_says(subject: HeadSubject) -> None:
+    """Tokens are drawn as often as their probabilities say; vectors, of a single number, as their density says."""
+    if subject.layout.num_tokens > _MOST_DRAWN:
+        return
+    subject = subject.narrow()
     generator = subject.generator()
     first = subject.order(generator)[0]
+    if subject.space.codebook_size is None:
+        _draws_by_density(subject, generator, first)
+        return
     probability_V = _probabilities(subject, generator, subject.tokens(1), first)
     if probability_V is None:
         return
@@ -127,18 +159,43 @@ def draws_what_it_says(subject: HeadSubject) -> None:
         )
 
 
+def _draws_by_density(subject: HeadSubject, generator: Generator, token: int) -> None:
+    value_I = torch.linspace(-40, 40, 8001)
+    tokens = subject.tokens(1).repeat(len(value_I), 1, 1)
+    tokens[:, token, 0] = value_I
+    log_prob_IN = subject.log_prob(generator, tokens)
+    if log_prob_IN is None:
+        return
+    # How much lies below each value, and how many of the draws do.
+    below_I = torch.cumulative_trapezoid(log_prob_IN[:, token].double().exp(), value_I.double())
+    drawn_B = subject.draw(generator, range(_DRAWS))[:, token, 0]
+    share_I = torch.searchsorted(drawn_B.sort().values, value_I[1:].contiguous(), right=True).double() / _DRAWS
+    difference_I = share_I - below_I
+    # Kolmogorov and Smirnov: of right draws one set in a million is farther off.
+    if float(difference_I.abs().max()) > 2.7 / _DRAWS**0.5:
+        worst = int(difference_I.abs().argmax())
+        raise LawBrokenError(
+            f"token {subject.place(token)} is below {float(value_I[worst + 1]):.2f} with probability "
+            f"{float(below_I[worst]):.3f}, but in {float(share_I[worst]):.3f} of {_DRAWS} draws"
+        )
+
+
 @torch.no_grad()
 def draws_apart(subject: HeadSubject) -> None:
     """A sample depends on its own seed alone: it is the same again, and the same without its batch."""
     generator = subject.generator()
     before = torch.get_rng_state()
-    together, again, alone = (subject.draw(generator, seeds) for seeds in ([0, 1, 2], [0, 1, 2], [1]))
+    together, alone = subject.draw(generator, range(_SOME)), subject.draw(generator, [1])
     if not torch.equal(before, torch.get_rng_state()):
         raise LawBrokenError("it draws from torch's global random numbers; draw from noise")
-    for own, when in ((again[1], "drawn again"), (alone[0], "drawn alone")):
-        token = _first_difference(together[1], own)
-        if token is not None:
-            raise LawBrokenError(f"token {subject.place(token)} of sample 1 is another when the sample is {when}")
+    token = _first_difference(together[1], alone[0])
+    if token is not None:
+        again = _first_difference(together[1], subject.draw(generator, range(_SOME))[1])
+        when = "drawn alone" if again is None else "drawn again"
+        raise LawBrokenError(f"token {subject.place(token)} of sample 1 is another when the sample is {when}")
+    if not torch.equal(together, together[:1].expand_as(together)):
+        return
+    # Some weights leave little to chance.
     many = subject.draw(generator, range(64), Sampler(temperature=_FLAT))
     if torch.equal(many, many[:1].expand_as(many)):
         raise LawBrokenError("samples of different seeds are all the same")
@@ -148,15 +205,19 @@ def draws_apart(subject: HeadSubject) -> None:
 def guidance_of_one(subject: HeadSubject) -> None:
     """A guidance scale of 1 is no guidance, and another has an effect."""
     generator = subject.generator()
-    plain = subject.draw(generator, range(64))
-    one = subject.draw(generator, range(64), Sampler(guidance=_AlwaysOne()))
+    seeds = range(64 if subject.space.discrete else _SOME)
+    plain = subject.draw(generator, seeds)
+    one = subject.draw(generator, seeds, Sampler(guidance=_AlwaysOne()))
     for b in range(len(plain)):
         token = _first_difference(plain[b], one[b])
         if token is not None:
             raise LawBrokenError(f"with a guidance scale of 1 token {subject.place(token)} is another than without")
-    strong = Sampler(guidance=ConstantGuidance(guidance_scale=_STRONG), temperature=_FLAT)
-    flat = Sampler(temperature=_FLAT)
-    if torch.equal(subject.draw(generator, range(64), flat), subject.draw(generator, range(64), strong)):
+    if subject.space.discrete:
+        plain = subject.draw(generator, seeds, Sampler(temperature=_FLAT))
+        strong = Sampler(guidance=ConstantGuidance(guidance_scale=_STRONG), temperature=_FLAT)
+    else:
+        strong = Sampler(guidance=ConstantGuidance(guidance_scale=2.0))
+    if torch.equal(plain, subject.draw(generator, seeds, strong)):
         raise LawBrokenError("guidance changes nothing: what is predicted without the class is not used")
 
 
@@ -181,6 +242,7 @@ HEAD_LAWS = (
     loss_reaches_all,
     sums_to_one,
     likelihood_is_the_loss,
+    bounds,
     draws_apart,
     draws_what_it_says,
     guidance_of_one,

@@ -6,13 +6,15 @@ Letters: B batch, N tokens, M tokens predicted, V codebook size.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from arlab.conformance.law import Grid, fresh
+from arlab.configurable import from_spec
+from arlab.conformance.law import Grid
 from arlab.conformance.refusal import is_refusal
 from arlab.conformance.toy import toy_generator
 from arlab.generators.feeding import gather
@@ -21,13 +23,19 @@ from arlab.generators.sampler import Sampler
 from arlab.heads.head import Head
 from arlab.orderings.next_neighbor import NextNeighbor
 from arlab.orderings.next_scale import NextScale
+from arlab.orderings.next_x import NextX
 from arlab.orderings.ordering import Ordering
 from arlab.orderings.raster import Raster
 from arlab.orderings.step import Layout
-from arlab.rng import BatchRng
+from arlab.rng import BatchRng, SampleRng
 from arlab.tokens import TokenSpace
 
-_SPACES = (TokenSpace(3, 2), TokenSpace(3))
+_SPACES = ((TokenSpace(3, 2), TokenSpace(2, 4)), (TokenSpace(3),))
+"""Of each kind the first that a head takes: few codes, else as many as there are of two bits; vectors."""
+_FEW = 2
+"""Cells along an axis for vectors, since heads that draw them may look many times."""
+_STEPS = 4
+"""In which a head draws at most: laws that hold for steps of a kind do so for few."""
 _CLASS = 1
 
 
@@ -62,12 +70,14 @@ class HeadSubject:
 
     def generator(self) -> Generator:
         """A fresh toy generator with a head like this one, none of whose weights is zero any more."""
-        head = fresh(self.head)
+        head = _in_few_steps(self.head)
         generator = toy_generator(self.ordering, self.layout, seed=self.seed, head=head, space=self.space)
         random = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
             for parameter in generator.head.parameters():
-                parameter.add_(torch.randn(parameter.shape, generator=random), alpha=0.3)
+                # Less where many are added up, so that what comes out is as large for wide networks.
+                size = min(0.3, 1.5 / parameter.shape[-1] ** 0.5) if parameter.dim() > 1 else 0.3
+                parameter.add_(torch.randn(parameter.shape, generator=random), alpha=size)
         return generator
 
     def tokens(self, batch: int) -> Tensor:
@@ -103,6 +113,15 @@ class HeadSubject:
         """The log-probability of token n at [:, n], (B, N); None where the head has none."""
         return generator.log_prob(tokens, _labels(len(tokens)))
 
+    def bound(self, generator: Generator, tokens: Tensor, seeds: Sequence[int]) -> Tensor | None:
+        """The head's bound on the log-probabilities of a pass, (B, M), with randomness of each image its own."""
+        condition, rng = generator.conditioner(_labels(len(tokens))), SampleRng(list(seeds))
+        scored = generator.ordering.scored(generator.layout, condition.prefix, rng)
+        if scored is None:
+            return None
+        predict = generator.teacher_predict(scored.step, tokens, condition)
+        return generator.head.bound(predict, scored.step, gather(tokens, scored.step.read.token), rng)
+
     def draw(self, generator: Generator, seeds: Sequence[int], sampler: Sampler | None = None) -> Tensor:
         """Tokens of one image per seed, (B, N) or (B, N, C)."""
         drawn = (Sampler() if sampler is None else sampler).sample(generator, _labels(len(seeds)), seeds=list(seeds))
@@ -116,17 +135,18 @@ class HeadSubject:
 
 
 def head_cases(head: Head, grid: Grid) -> list[HeadSubject]:
-    """A head on tokens of each kind that it takes: one a step, several by ways that meet, and a level a step.
+    """A head on tokens of each kind that it takes: one a step, several by ways that meet, a level a step, out of noise.
 
     Raises:
         ValueError: it takes none.
     """
-    taken, refusal = [], None
-    for ordering in (Raster(), NextNeighbor(), NextScale()):
-        for space in _SPACES:
-            layout = ordering.layout_of(grid)
-            if isinstance(ordering, NextScale) and len(layout.shapes) == 1:
-                continue
+    taken: list[HeadSubject] = []
+    refusal: ValueError | None = None
+    for ordering, spaces in itertools.product((Raster(), NextNeighbor(), NextScale(), NextX()), _SPACES):
+        layout = ordering.layout_of(grid if spaces[0].discrete else tuple(min(side, _FEW) for side in grid))
+        if isinstance(ordering, NextScale) and len(layout.shapes) == 1:
+            continue
+        for space in spaces:
             subject = HeadSubject(head, ordering, layout, space)
             try:
                 subject.generator()
@@ -136,6 +156,7 @@ def head_cases(head: Head, grid: Grid) -> list[HeadSubject]:
                     continue
                 # Which law it breaks by this is told when the laws are tried.
             taken.append(subject)
+            break
     if not taken and refusal is not None:
         raise refusal
     return taken
@@ -143,3 +164,16 @@ def head_cases(head: Head, grid: Grid) -> list[HeadSubject]:
 
 def _labels(batch: int) -> Tensor:
     return torch.full((batch,), _CLASS)
+
+
+def _in_few_steps(head: Head) -> Head:
+    """Another like it, but with few ``num_steps`` wherever it has more."""
+
+    def few(value: object, name: str = "") -> object:
+        if isinstance(value, Mapping):
+            return {key: few(each, key) for key, each in value.items()}
+        return min(value, _STEPS) if name == "num_steps" and isinstance(value, int) else value
+
+    lowered = few(head.spec())
+    assert isinstance(lowered, dict)
+    return from_spec(lowered, type(head))
