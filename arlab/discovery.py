@@ -13,7 +13,7 @@ from typing import TypeVar, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from arlab import plugins
-from arlab.configurable import from_spec
+from arlab.configurable import Configurable, from_spec
 
 T = TypeVar("T")
 PACKAGES = (
@@ -99,7 +99,27 @@ def _parsed(word: str, hint: object, at: str) -> object:
     if len(plain) == len(wanted) and not isinstance(value, (*plain, *((int,) if float in plain else ()))):
         names = " or ".join("null" if each is type(None) else each.__name__ for each in plain)
         raise ValueError(f"{at}: expected {names}, got {word!r}")
-    return value
+    return _located(value, at)
+
+
+def _located(value: object, at: str) -> object:
+    """The same with every class that is named without its module named in full.
+
+    Raises:
+        ValueError: there is no such class.
+    """
+    if isinstance(value, list):
+        return [_located(each, at) for each in value]
+    if not isinstance(value, dict):
+        return value
+    located = {key: _located(each, at) for key, each in value.items()}
+    name = located.get("class_path")
+    if isinstance(name, str) and "." not in name:
+        cls = next((cls for cls in _below(Configurable) if cls.__name__ == name), None)
+        if cls is None:
+            raise ValueError(f"{at}: no component is called {name!r} (arlab list)")
+        located["class_path"] = f"{cls.__module__}.{name}"
+    return located
 
 
 def _below(cls: type[T]) -> Iterator[type[T]]:

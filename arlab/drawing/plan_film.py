@@ -62,7 +62,7 @@ def _picture(plan: Plan, board: Board, step_N: list[int], step: int, width: int)
     predicted = set(frame.tokens)
     for token, when in enumerate(step_N):
         if token in predicted:
-            sheet.cell(board, MARGIN, _HEAD, token, of_step(step, plan.last), plan.number(step))
+            sheet.cell(board, MARGIN, _HEAD, token, of_step(step, len(plan.frames) - 1), plan.number(step))
         else:
             sheet.cell(board, MARGIN, _HEAD, token, FAINT if 0 <= when < step else WHITE)
     for prediction in frame.predictions:

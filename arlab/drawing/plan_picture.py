@@ -76,7 +76,7 @@ def draw_steps(sheet: Sheet, plan: Plan, board: Board, left: int, top: int) -> N
         if step < 0:
             sheet.cell(board, left, top, token, WHITE)
         else:
-            sheet.cell(board, left, top, token, of_step(step, plan.last), plan.number(step))
+            sheet.cell(board, left, top, token, of_step(step, len(plan.frames) - 1), plan.number(step))
 
 
 def draw_prediction(sheet: Sheet, plan: Plan, prediction: Prediction, board: Board, left: int, top: int) -> None:
@@ -106,7 +106,7 @@ def draw_prediction(sheet: Sheet, plan: Plan, prediction: Prediction, board: Boa
 def _draw_predictions(sheet: Sheet, plan: Plan, board: Board, left: int, top: int) -> None:
     sheet.labels(board, left, top)
     for token, step in enumerate(plan.step_N):
-        sheet.cell(board, left, top, token, _pale(of_step(step, plan.last)) if step >= 0 else WHITE)
+        sheet.cell(board, left, top, token, _pale(of_step(step, len(plan.frames) - 1)) if step >= 0 else WHITE)
     for frame in plan.frames:
         for prediction in frame.predictions:
             draw_prediction(sheet, plan, prediction, board, left, top)

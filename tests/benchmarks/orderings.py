@@ -20,11 +20,18 @@ from arlab.drawing.plan_picture import draw_steps
 from arlab.images import save_png
 from arlab.orderings.column import Column
 from arlab.orderings.hilbert import Hilbert
+from arlab.orderings.masked import Masked
+from arlab.orderings.next_block import NextBlock
 from arlab.orderings.next_depth import NextDepth
 from arlab.orderings.next_frequency import NextFrequency
 from arlab.orderings.next_neighbor import NextNeighbor
 from arlab.orderings.next_scale import NextScale
+from arlab.orderings.next_x import NextX
+from arlab.orderings.orders import RandomOrder
+from arlab.orderings.random_causal import RandomCausal
+from arlab.orderings.random_instructed import RandomInstructed
 from arlab.orderings.raster import Raster
+from arlab.orderings.region_parallel import RegionParallel
 from arlab.orderings.snake import Snake
 from arlab.orderings.z_order import ZOrder
 
@@ -36,10 +43,22 @@ ORDERINGS = (
     Hilbert(),
     ZOrder(),
     NextNeighbor(),
+    RegionParallel(),
+    RandomCausal(order=RandomOrder()),
+    RandomInstructed(),
+    Masked(),
+    NextX(),
+    NextBlock(),
     NextScale(),
     NextFrequency(),
     NextDepth(),
 )
+# By default RandomCausal decodes row by row, as Raster does, and others ask for more steps than there are tokens.
+_OPTIONS = {
+    "RandomCausal": ("order=RandomOrder",),
+    "RandomInstructed": ("set_sizes={class_path: CosineSizes, init_args: {num_steps: 8}}",),
+    "Masked": ("set_sizes={class_path: CosineSizes, init_args: {num_steps: 6}}",),
+}
 _SMALL, _GRID = "6x4", (16, 16)
 _CELL, _COLUMNS, _GAP, _HEAD = 10, 5, 22, 42
 
@@ -49,7 +68,8 @@ def main() -> None:
     discover()
     for ordering in ORDERINGS:
         name = type(ordering).__name__
-        arlab(["describe", name, "--grid", _SMALL, "--out", str(FOLDER / f"{name}.png")])
+        options = _OPTIONS.get(name, ())
+        arlab(["describe", name, *options, "--grid", _SMALL, "--out", str(FOLDER / f"{name}.png")])
     side_by_side([read_plan(ordering, _GRID) for ordering in ORDERINGS])
 
 

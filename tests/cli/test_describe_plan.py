@@ -55,6 +55,15 @@ def test_options_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
     assert "26 tokens in 3 steps" in capsys.readouterr().out
 
 
+def test_parts_are_taken_by_their_bare_names(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = "set_sizes={class_path: CosineSizes, init_args: {num_steps: 3}}"
+    assert main(["describe", "Masked", sizes, "choice=ConfidenceChoice", "--grid", "2x3", "--out", "plan.png"]) == 0
+    assert "6 tokens in 3 steps" in capsys.readouterr().out
+    wrong = sizes.replace("CosineSizes", "Cosines")
+    assert main(["describe", "Masked", wrong, "--grid", "2x3", "--out", "plan.png"]) == 2
+    assert "set_sizes: no component is called 'Cosines'" in capsys.readouterr().err
+
+
 def test_a_plugin_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:
     Path("drawn_from_the_end.py").write_text(
         PLUGIN.format(name="DrawnFromTheEnd", body="return list(torch.arange(grid[0] * grid[1]).flip(0).split(2))")
