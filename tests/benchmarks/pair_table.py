@@ -86,7 +86,7 @@ def row_of(run: str, guidance_scale: float, num_images: int, head_steps: list[in
     trained = arlab.load(run)
     generator = trained.model
     assert isinstance(generator, Generator)
-    data = _data(trained)
+    data = embedded_data(trained)
     validation, real = data.parts.validation, data.parts.test
     loss, unit = _loss(generator, validation)
     image_BCHW = validation.batch(torch.arange(len(validation)), known=True).image
@@ -114,7 +114,7 @@ def row_of(run: str, guidance_scale: float, num_images: int, head_steps: list[in
     )
 
 
-def _data(trained: Trained) -> MemoryData:
+def embedded_data(trained: Trained) -> MemoryData:
     """The embedded data set that a run is of."""
     for data in (FashionMNIST(), Emoji()):
         if trained.facts.contradiction(data.facts) is None:
