@@ -173,7 +173,9 @@ def test_the_loss_of_copies_is_the_mean_of_their_losses(ordering: Ordering) -> N
     assert not torch.equal(apart[0], apart[1])
 
 
-@pytest.mark.parametrize(("ordering", "passes"), [(Raster(), (1, 1)), (NextX(), (4, 1 + BOUND_LOOKS))], ids=str)
+@pytest.mark.parametrize(
+    ("ordering", "passes"), [(Raster(), (1, 1)), (NextX(), (4, 1 + BOUND_LOOKS))], ids=["once", "a_look"]
+)
 def test_how_often_the_backbone_runs(
     ordering: Ordering, passes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,11 +243,13 @@ def test_it_trains_and_samples_with_any_ordering(ordering: Ordering) -> None:
         optimizer.step()
     assert loss().item() < 0.9 * before
     made.head.solver = Heun()
+    # What rounding makes of random weights over many looks is not asked here.
+    made.double()
     sampler = Sampler(guidance=ConstantGuidance(guidance_scale=2.0))
     together = sampler.sample(made, label, seeds=range(4)).tokens
     alone = sampler.sample(made, label[2:3], seeds=[2]).tokens
     assert bool(together.isfinite().all())
-    torch.testing.assert_close(together[2:3], alone, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(together[2:3], alone, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("ordering", [Raster(), NextX(), Masked()], ids=["Raster", "NextX", "Masked"])
@@ -261,9 +265,9 @@ def test_an_image_has_a_bound_and_no_exact_likelihood(ordering: Ordering) -> Non
 
 
 def test_the_cache_changes_nothing() -> None:
-    made, label = generator(NextX()), torch.tensor([0, 1])
+    made, label = generator(NextX()).double(), torch.tensor([0, 1])
     with_cache, without = (Sampler(use_cache=use).sample(made, label, seeds=[0, 1]).tokens for use in (True, False))
-    torch.testing.assert_close(with_cache, without, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(with_cache, without, atol=1e-6, rtol=0)
 
 
 def test_in_half_and_double_precision_as_a_whole() -> None:

@@ -82,7 +82,9 @@ def nothing(noisy: Tensor | None = None, time: Tensor | None = None) -> Predicte
 
 
 @pytest.mark.parametrize(
-    ("solver", "steps", "near"), [(Euler(), 2000, 2e-3), (Midpoint(), 100, 2e-4), (Heun(), 100, 2e-4)], ids=str
+    ("solver", "steps", "near"),
+    [(Euler(), 2000, 2e-3), (Midpoint(), 100, 2e-4), (Heun(), 100, 2e-4)],
+    ids=["Euler", "Midpoint", "Heun"],
 )
 def test_a_draw_is_the_end_of_the_path_its_noise_begins(solver: Solver, steps: int, near: float) -> None:
     noise, step = Noise([5, 6, 7], 4), step_of(4)
