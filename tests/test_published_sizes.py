@@ -86,7 +86,22 @@ def xar(width: int, layers: int) -> int:
     return layers * block + around * width + 16
 
 
+def mar(width: int, layers: int, inner: int, blocks: int) -> int:
+    """Parameters of the released MAR with so many blocks in both stages together, and a head of so many blocks.
+
+    A block: attention 4 D², the MLP 8 D², with biases of 4 and 5 D, two norms of 2 D. Around them 16 numbers to D, D to D
+    between the stages, a mask, 1,000 classes and 'no class', tables of 64 + 256 places for the stages and of 256 for what
+    leaves, three norms. The head: 256 waves of the time to W to W, D to W, 16 numbers to W; its blocks 5 W² and 7 W, a
+    norm of 2 W; the condition to two vectors, and W to 32.
+    """
+    trunk = layers * (12 * width**2 + 13 * width)
+    around = 17 + (width + 1) + 1 + (CLASSES + 1) + 2 * (64 + 256) + 256 + 6
+    head = (257 + inner + 1) + (width + 1) + 17 + blocks * (5 * inner + 7) + 2 * (inner + 1) + 32
+    return trunk + around * width + head * inner + 32
+
+
 COMPUTED = {
+    "mar_b": mar(768, 24, 1024, 6),
     "llamagen_b": llamagen(768, 12),
     "llamagen_l": llamagen(1024, 24),
     "nar_b": llamagen(768, 12, ways=2),
@@ -106,6 +121,8 @@ COMPUTED = {
     "par_xl_4x": llamagen(1280, 36) + 3 * 1280,
 }
 EXTRA = {
+    # Places of condition slots for what leaves, which nothing reads.
+    "mar_b": 64 * 768,
     # A place of the condition slot that stands on none, in each of three tables.
     "flowar_s": 3 * 768,
     "flowar_l": 3 * 1024,
