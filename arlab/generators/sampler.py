@@ -20,7 +20,7 @@ from arlab.generators.feeding import Known, mask_for, scatter
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, Guidance
 from arlab.generators.schedules import Schedule
-from arlab.heads.head import Hidden, Predict, Predicted, Sampling
+from arlab.heads.head import Head, Hidden, Predict, Predicted, Sampling
 from arlab.orderings.ordering import Drawn, Prefix
 from arlab.orderings.step import Kind, Layout, Progress, Read, Slots, Step
 from arlab.rng import Noise, SampleRng, mix_seed
@@ -66,7 +66,7 @@ class Sampler(Configurable):
     Args:
         guidance: the guidance scale of each step.
         temperature: divides logits, scales noise; 0 takes the most likely token; a number or a schedule.
-        top_k: draw among this many most likely tokens; 0 = all; a number or a schedule.
+        top_k: draw among this many most likely tokens; 0 = all; a number or a schedule; of heads that draw codes.
         top_p: of those, the fewest whose probabilities sum to at least this; 1 = all.
         use_cache: keep keys and values between steps; without, every step runs over all slots so far.
     """
@@ -111,8 +111,10 @@ class Sampler(Configurable):
             on_step: called after each step with what is known so far.
 
         Raises:
-            ValueError: there are not as many seeds as labels, or the model does not know the layout.
+            ValueError: there are not as many seeds as labels, the model does not know the layout, or its head
+                has no use for top-k or top-p.
         """
+        self.check(generator.head)
         if len(seeds) != len(labels):
             raise ValueError(f"seeds: expected one per label ({len(labels)}), got {len(seeds)}")
         labels = labels.to(generator.device)
@@ -140,6 +142,22 @@ class Sampler(Configurable):
                 module.training = training
         assert tokens is not None, "an ordering without steps"
         return Samples(generator.tokenizer.at(layout).decode(tokens).float(), tokens, labels)
+
+    def check(self, head: Head) -> None:
+        """See that no option would pass without effect.
+
+        Raises:
+            ValueError: top-k or top-p is given, of which the head makes nothing.
+        """
+        if head.truncates:
+            return
+        without = f"{type(head).__name__} draws no codes, so that there are no likeliest ones to keep to"
+        if isinstance(self.top_k, Schedule):
+            raise ValueError(f"top_k: {without}; leave it at 0, got a {type(self.top_k).__name__}")
+        if self.top_k != 0:
+            raise ValueError(f"top_k: {without}; leave it at 0, got {self.top_k}")
+        if self.top_p != 1:
+            raise ValueError(f"top_p: {without}; leave it at 1, got {self.top_p}")
 
     def sampling(self, progress: Progress) -> Sampling:
         """How sharply to draw at a step."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from arlab.configurable import Configurable
 from arlab.heads.head import Predict
-from arlab.orderings.step import Kind, Step
+from arlab.orderings.step import Step
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,3 @@ class Denoiser(nn.Module, Configurable, ABC):
     def embed_time(self, time_BS: Tensor) -> Tensor:
         """Where the backbone is the network: times of its slots to what modulates them, (B, S, D)."""
         raise TypeError(f"{type(self).__name__} does not noise what the backbone is fed")
-
-
-def default_denoiser(carries: frozenset[Kind]) -> Denoiser:
-    """The backbone itself where the ordering feeds noised tokens, else an MLP per token."""
-    from arlab.heads.backbone_denoiser import BackboneDenoiser
-    from arlab.heads.token_mlp import TokenMLP
-
-    return BackboneDenoiser() if Kind.NOISY in carries else TokenMLP()

@@ -10,8 +10,10 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from arlab.heads.denoiser import Denoiser, default_denoiser
+from arlab.heads.backbone_denoiser import BackboneDenoiser
+from arlab.heads.denoiser import Denoiser
 from arlab.heads.head import Head, embeds
+from arlab.heads.token_mlp import TokenMLP
 from arlab.orderings.step import Kind, Step
 from arlab.ranges import require
 from arlab.rng import Noise, Rng
@@ -25,15 +27,21 @@ class DenoisingHead(Head):
         denoiser: the network; by default ``TokenMLP``, or ``BackboneDenoiser`` where the ordering feeds noised slots.
         repeats: K, how often each token is noised in a training step; where the backbone is the network, that many
             passes.
+        bound_looks: how often the bound looks in validation beside its first look; 0 for no bound. Where the backbone
+            is the network, each look is a pass.
         init_std: standard deviation of the initial weights that embed tokens.
     """
 
-    def __init__(self, *, denoiser: Denoiser | None, repeats: int, init_std: float) -> None:
+    truncates = False
+
+    def __init__(self, *, denoiser: Denoiser | None, repeats: int, bound_looks: int, init_std: float) -> None:
         super().__init__()
         require("head.repeats", repeats, at_least=1, at_most=1024)
+        require("head.bound_looks", bound_looks, at_least=0, at_most=1024)
         require("head.init_std", init_std, at_least=0)
         self.denoiser: Denoiser | None = denoiser
         self.repeats = repeats
+        self.bound_looks = bound_looks
         self.init_std = init_std
 
     @property
@@ -44,11 +52,13 @@ class DenoisingHead(Head):
     def bind(self, width: int, space: TokenSpace, ways: int, *, carries: frozenset[Kind]) -> None:
         name = type(self).__name__
         if space.discrete:
+            # Codes cannot be noised, so with such an ordering no head draws them.
+            noised = "codes cannot be noised as this ordering asks, choose a KLTokenizer"
+            other = noised if Kind.NOISY in carries else "for codes choose DiscreteHead"
             raise ValueError(
-                f"head: {name} needs continuous tokens (a KLTokenizer's), this tokenizer has a codebook; "
-                "for codes choose DiscreteHead"
+                f"head: {name} needs continuous tokens (a KLTokenizer's), this tokenizer has a codebook; {other}"
             )
-        denoiser = default_denoiser(carries) if self.denoiser is None else self.denoiser
+        denoiser = _default_denoiser(carries) if self.denoiser is None else self.denoiser
         network = type(denoiser).__name__
         if denoiser.by_backbone and Kind.NOISY not in carries:
             raise ValueError(
@@ -99,6 +109,11 @@ class DenoisingHead(Head):
     def start(self, step: Step, noise: Noise, draw: int = 0) -> Tensor:
         """Position-indexed noise for the tokens of a step, (B, M, 1, C)."""
         return noise.normal(step.read.token, self.space.width, draw)[:, :, None]
+
+
+def _default_denoiser(carries: frozenset[Kind]) -> Denoiser:
+    """The backbone itself where the ordering feeds noised tokens, else an MLP per token."""
+    return BackboneDenoiser() if Kind.NOISY in carries else TokenMLP()
 
 
 def repeated(target_BMC: Tensor, repeats: int) -> Tensor:

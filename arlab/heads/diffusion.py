@@ -14,11 +14,11 @@ from torch import Tensor
 
 from arlab.heads.denoiser import Denoised, Denoiser
 from arlab.heads.denoising import DenoisingHead, repeated
-from arlab.heads.diffusion_levels import Level, Levels, evenly
 from arlab.heads.diffusion_samplers import Ancestral, DiffusionSampler, Guess
 from arlab.heads.diffusion_targets import DiffusionTarget, PredictsVelocity
 from arlab.heads.diffusion_variances import LearnedRange, StepVariance
 from arlab.heads.head import Predict, Sampling
+from arlab.heads.noise_levels import NoiseLevel, NoiseLevels, evenly
 from arlab.heads.noise_schedules import CosineSchedule, NoiseSchedule
 from arlab.orderings.ordering import Drawn
 from arlab.orderings.step import Kind, Step
@@ -28,8 +28,6 @@ from arlab.rng import Noise, Rng
 from arlab.tokens import TokenSpace
 
 _REPEATS = 4
-BOUND_LOOKS = 16
-"""How many noise levels of each token the bound looks at, the first aside."""
 
 
 class DiffusionHead(DenoisingHead):
@@ -37,8 +35,8 @@ class DiffusionHead(DenoisingHead):
 
     The loss is the mean squared error of the target over a token's values, and where the variance is learned the
     variational bound beside it. Guidance exaggerates the prediction, u + s (c - u), both of the same x_t; a learned
-    variance is that of the condition. The denoiser is told t / T. Top-k and top-p have no meaning here and are not
-    looked at.
+    variance is that of the condition. The denoiser is told t / T. Top-k and top-p have no meaning here:
+    samplers refuse them.
 
     The defaults are MAR's but for the target: MAR's is PredictsNoise, with which a head that was not trained for long
     draws values of thousands, since an error of the noise counts 20,000 times at the last level of its schedule.
@@ -55,6 +53,8 @@ class DiffusionHead(DenoisingHead):
         clip: draws are guided by data no farther from zero than this; null for no limit.
         repeats: K, how often each token is noised in a training step; by default 4, or once where the backbone is the
             network, since that takes as many passes.
+        bound_looks: at how many noise levels of each token, the first aside, the bound looks in validation; 0 for no
+            bound. Where the backbone is the network, each look is a pass.
         init_std: standard deviation of the initial weights that embed tokens.
     """
 
@@ -69,9 +69,11 @@ class DiffusionHead(DenoisingHead):
         num_steps: int = 100,
         clip: float | None = None,
         repeats: int | None = None,
+        bound_looks: int = 16,
         init_std: float = 0.02,
     ) -> None:
-        super().__init__(denoiser=denoiser, repeats=_REPEATS if repeats is None else repeats, init_std=init_std)
+        copies = _REPEATS if repeats is None else repeats
+        super().__init__(denoiser=denoiser, repeats=copies, bound_looks=bound_looks, init_std=init_std)
         self._repeats_given = repeats is not None
         if clip is not None:
             require("head.clip", clip, above=0)
@@ -85,8 +87,8 @@ class DiffusionHead(DenoisingHead):
         # Numbers, not weights: they are there in a head that is built without memory, too.
         with torch.device("cpu"):
             betas = self.schedule.betas()
-            self.levels = Levels(betas)
-            self.sampled = Levels(betas, evenly(len(betas), num_steps))
+            self.levels = NoiseLevels(betas)
+            self.sampled = NoiseLevels(betas, evenly(len(betas), num_steps))
 
     @property
     def outputs_per_value(self) -> int:
@@ -128,13 +130,16 @@ class DiffusionHead(DenoisingHead):
 
         That of the chain through all T levels, whose last step is a draw from a normal density, too. Of the sum over
         t > 0 some levels are drawn: as often as log σ² grows there, which for standard normal data is what they are to
-        tell, and spread evenly. What |ε|² has by chance is taken off, at no change of the mean.
+        tell, and spread evenly: ``bound_looks`` of them; None where that is 0. What |ε|² has by chance is taken off,
+        at no change of the mean.
         """
+        if self.bound_looks == 0:
+            return None
         target = upcast(target)
         batch, tokens, width = target.shape
         chance = self.levels.sigma.log().diff()
         chance = chance / chance.sum()
-        spread_BMK = (rng.uniform(tokens, BOUND_LOOKS) + torch.arange(BOUND_LOOKS)) / BOUND_LOOKS
+        spread_BMK = (rng.uniform(tokens, self.bound_looks) + torch.arange(self.bound_looks)) / self.bound_looks
         part_BMK = torch.searchsorted(chance.cumsum(0), spread_BMK.double(), right=True).clamp(max=len(chance) - 1)
         level_BMK = self.shared(torch.cat((part_BMK.new_zeros(batch, tokens, 1), 1 + part_BMK), -1), step)
         denoise, terms = self.network.look(predict, step), []
@@ -152,7 +157,7 @@ class DiffusionHead(DenoisingHead):
         end_BMC = 0.5 * (signal * target.square() - signal - math.log1p(-signal))
         return -(first_BM + sum_BM + end_BMC.sum(-1))
 
-    def _noised(self, target: Tensor, level_BMK: Tensor, noise_BMKC: Tensor) -> tuple[Tensor, Tensor, Level]:
+    def _noised(self, target: Tensor, level_BMK: Tensor, noise_BMKC: Tensor) -> tuple[Tensor, Tensor, NoiseLevel]:
         """Data, data noised to these levels, and what the levels are."""
         data_BMKC = repeated(upcast(target), noise_BMKC.shape[2])
         level = self.levels.at(level_BMK, data_BMKC)
@@ -172,7 +177,7 @@ class DiffusionHead(DenoisingHead):
             x_BM1C = self.sampler.step(x_BM1C, guess, level, fresh, sampling.temperature)
         return Drawn(guess.data[:, :, 0])
 
-    def _guess(self, denoised: Denoised, noisy: Tensor, level: Level, guidance_scale: float = 1.0) -> Guess:
+    def _guess(self, denoised: Denoised, noisy: Tensor, level: NoiseLevel, guidance_scale: float = 1.0) -> Guess:
         said, _ = self._parted(denoised.guided(guidance_scale))
         _, of_variance = self._parted(denoised.conditional)
         data = self.target.data(said, noisy, level)
@@ -188,7 +193,7 @@ class DiffusionHead(DenoisingHead):
         return of_target, of_variance
 
 
-def nats(data: Tensor, guess: Guess, level: Level) -> Tensor:
+def nats(data: Tensor, guess: Guess, level: NoiseLevel) -> Tensor:
     """A level's part of the variational bound, in nats for each value.
 
     KL(q(x_{t-1} | x_t, x) || p(x_{t-1} | x_t)), and at the first level - log p(x | x_0).

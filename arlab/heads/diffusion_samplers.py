@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from arlab.configurable import Configurable
-from arlab.heads.diffusion_levels import Level
+from arlab.heads.noise_levels import NoiseLevel
 from arlab.ranges import require
 
 Fresh = Callable[[], Tensor]
@@ -32,7 +32,7 @@ class DiffusionSampler(Configurable, ABC):
         """Where it begins, given standard normal noise."""
 
     @abstractmethod
-    def step(self, noisy: Tensor, guess: Guess, level: Level, fresh: Fresh, temperature: float) -> Tensor:
+    def step(self, noisy: Tensor, guess: Guess, level: NoiseLevel, fresh: Fresh, temperature: float) -> Tensor:
         """A value at the level before, which is not data."""
 
 
@@ -48,7 +48,7 @@ class Ancestral(DiffusionSampler):
     def begin(self, noise: Tensor, temperature: float) -> Tensor:
         return noise
 
-    def step(self, noisy: Tensor, guess: Guess, level: Level, fresh: Fresh, temperature: float) -> Tensor:
+    def step(self, noisy: Tensor, guess: Guess, level: NoiseLevel, fresh: Fresh, temperature: float) -> Tensor:
         mean = level.from_data * guess.data + level.from_noisy * noisy
         return mean + (0.5 * guess.log_variance).exp() * fresh() * temperature
 
@@ -71,7 +71,7 @@ class DDIM(DiffusionSampler):
     def begin(self, noise: Tensor, temperature: float) -> Tensor:
         return temperature * noise
 
-    def step(self, noisy: Tensor, guess: Guess, level: Level, fresh: Fresh, temperature: float) -> Tensor:
+    def step(self, noisy: Tensor, guess: Guess, level: NoiseLevel, fresh: Fresh, temperature: float) -> Tensor:
         noise = (noisy - level.signal * guess.data) / level.sigma
         spread = self.eta * (0.5 * level.log_small).exp()
         mean = (

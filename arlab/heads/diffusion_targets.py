@@ -7,18 +7,18 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 
 from arlab.configurable import Configurable
-from arlab.heads.diffusion_levels import Level
+from arlab.heads.noise_levels import NoiseLevel
 
 
 class DiffusionTarget(Configurable, ABC):
     """A quantity from which, with x_t, follows the data."""
 
     @abstractmethod
-    def of(self, data: Tensor, noise: Tensor, level: Level) -> Tensor:
+    def of(self, data: Tensor, noise: Tensor, level: NoiseLevel) -> Tensor:
         """Its true value."""
 
     @abstractmethod
-    def data(self, said: Tensor, noisy: Tensor, level: Level) -> Tensor:
+    def data(self, said: Tensor, noisy: Tensor, level: NoiseLevel) -> Tensor:
         """The data that it stands for."""
 
 
@@ -28,10 +28,10 @@ class PredictsNoise(DiffusionTarget):
     def __init__(self) -> None:
         pass
 
-    def of(self, data: Tensor, noise: Tensor, level: Level) -> Tensor:
+    def of(self, data: Tensor, noise: Tensor, level: NoiseLevel) -> Tensor:
         return noise
 
-    def data(self, said: Tensor, noisy: Tensor, level: Level) -> Tensor:
+    def data(self, said: Tensor, noisy: Tensor, level: NoiseLevel) -> Tensor:
         return noisy * (1 / level.signal) - said * (level.sigma / level.signal)
 
 
@@ -44,10 +44,10 @@ class PredictsVelocity(DiffusionTarget):
     def __init__(self) -> None:
         pass
 
-    def of(self, data: Tensor, noise: Tensor, level: Level) -> Tensor:
+    def of(self, data: Tensor, noise: Tensor, level: NoiseLevel) -> Tensor:
         return level.signal * noise - level.sigma * data
 
-    def data(self, said: Tensor, noisy: Tensor, level: Level) -> Tensor:
+    def data(self, said: Tensor, noisy: Tensor, level: NoiseLevel) -> Tensor:
         return level.signal * noisy - level.sigma * said
 
 
@@ -57,8 +57,8 @@ class PredictsData(DiffusionTarget):
     def __init__(self) -> None:
         pass
 
-    def of(self, data: Tensor, noise: Tensor, level: Level) -> Tensor:
+    def of(self, data: Tensor, noise: Tensor, level: NoiseLevel) -> Tensor:
         return data
 
-    def data(self, said: Tensor, noisy: Tensor, level: Level) -> Tensor:
+    def data(self, said: Tensor, noisy: Tensor, level: NoiseLevel) -> Tensor:
         return said

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 
 from arlab.configurable import Configurable
-from arlab.heads.diffusion_levels import Level
+from arlab.heads.noise_levels import NoiseLevel
 from arlab.ranges import require
 
 
@@ -20,7 +20,7 @@ class StepVariance(Configurable, ABC):
     """What its own loss counts beside the squared error."""
 
     @abstractmethod
-    def log(self, said: Tensor, level: Level) -> Tensor:
+    def log(self, said: Tensor, level: NoiseLevel) -> Tensor:
         """log Σ, to go with ``said``: what the denoiser says of it, or anything of that shape where it says nothing."""
 
 
@@ -30,7 +30,7 @@ class SmallVariance(StepVariance):
     def __init__(self) -> None:
         pass
 
-    def log(self, said: Tensor, level: Level) -> Tensor:
+    def log(self, said: Tensor, level: NoiseLevel) -> Tensor:
         return level.log_small.expand_as(said)
 
 
@@ -40,7 +40,7 @@ class LargeVariance(StepVariance):
     def __init__(self) -> None:
         pass
 
-    def log(self, said: Tensor, level: Level) -> Tensor:
+    def log(self, said: Tensor, level: NoiseLevel) -> Tensor:
         return level.log_small.where(level.first > 0, level.log_large).expand_as(said)
 
 
@@ -62,6 +62,6 @@ class LearnedRange(StepVariance):
         require("variance.weight", weight, above=0, at_most=1e6)
         self.weight = weight
 
-    def log(self, said: Tensor, level: Level) -> Tensor:
+    def log(self, said: Tensor, level: NoiseLevel) -> Tensor:
         share = (said + 1) / 2
         return share * level.log_large + (1 - share) * level.log_small

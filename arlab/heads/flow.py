@@ -24,8 +24,6 @@ from arlab.rng import Noise, Rng
 
 BOUND_FROM = 1e-3
 """t0, the smallest time that ``FlowHead.bound`` looks at."""
-BOUND_LOOKS = 8
-"""At how many times beside it."""
 
 
 class FlowHead(DenoisingHead):
@@ -34,7 +32,7 @@ class FlowHead(DenoisingHead):
     The loss is the mean squared error of the velocity over a token's values. Guidance exaggerates the velocity,
     u + s (c - u), for times from ``guided_from`` to ``guided_until`` (Applying Guidance in a Limited Interval Improves
     Sample and Distribution Quality in Diffusion Models, arXiv 2404.07724); temperature multiplies the noise a draw
-    begins with. Top-k and top-p have no meaning here and are not looked at. There is no exact likelihood, but a bound.
+    begins with. Top-k and top-p have no meaning here: samplers refuse them. There is no exact likelihood, but a bound.
 
     Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow, arXiv 2209.03003.
 
@@ -47,6 +45,8 @@ class FlowHead(DenoisingHead):
         guided_until: the latest time that is guided; noisier values are not.
         repeats: K, how often each token is noised in a training step; where the backbone is the network, that many
             passes.
+        bound_looks: at how many times, t0 aside, the bound looks in validation; 0 for no bound. Where the backbone is
+            the network, each look is a pass.
         init_std: standard deviation of the initial weights that embed tokens.
     """
 
@@ -60,9 +60,10 @@ class FlowHead(DenoisingHead):
         guided_from: float = 0.0,
         guided_until: float = 1.0,
         repeats: int = 1,
+        bound_looks: int = 8,
         init_std: float = 0.02,
     ) -> None:
-        super().__init__(denoiser=denoiser, repeats=repeats, init_std=init_std)
+        super().__init__(denoiser=denoiser, repeats=repeats, bound_looks=bound_looks, init_std=init_std)
         require("head.guided_from", guided_from, at_least=0, at_most=1)
         require("head.guided_until", guided_until, at_least=guided_from, at_most=1)
         self.time_draw = UniformTime() if time_draw is None else time_draw
@@ -77,8 +78,9 @@ class FlowHead(DenoisingHead):
 
     def loss(self, predict: Predict, step: Step, target: Tensor, rng: Rng) -> Tensor:
         target = upcast(target)
-        uniform_BMK = rng.uniform(target.shape[1], self.repeats).to(target)
-        return self.loss_at(predict, step, target, self.time_draw(uniform_BMK), self.noise_for(target, rng))
+        # Drawn where random numbers are, on the CPU: not every device can invert every distribution.
+        time_BMK = self.time_draw(rng.uniform(target.shape[1], self.repeats)).to(target)
+        return self.loss_at(predict, step, target, time_BMK, self.noise_for(target, rng))
 
     def loss_at(self, predict: Predict, step: Step, target: Tensor, time_BMK: Tensor, noise_BMKC: Tensor) -> Tensor:
         """The loss (B, M) at given times and noise."""
@@ -102,7 +104,7 @@ class FlowHead(DenoisingHead):
         begin_BM1C = begin_BM1C if begin_BM1C.device.type == "mps" else begin_BM1C.double()
         return Drawn(self.solver(velocity, begin_BM1C, self.times(), fresh)[:, :, 0].float())
 
-    def bound(self, predict: Predict, step: Step, target: Tensor, rng: Rng) -> Tensor:
+    def bound(self, predict: Predict, step: Step, target: Tensor, rng: Rng) -> Tensor | None:
         """A draw (B, M) whose mean is a lower bound on a log-likelihood of the true tokens, in nats.
 
         That of the diffusion that undoes the same noise by the same velocities, in infinitely many steps that each add
@@ -114,15 +116,17 @@ class FlowHead(DenoisingHead):
         The integral is the variational bound in continuous time; at t = 1 nothing is left of x. The rest is what it
         costs to say x given x_t0, by a Gaussian of deviation s0 around what the network makes of it; a density that
         varies within s0 is told as if it were blurred by that. Times are drawn evenly in log t, one from each of
-        equal parts. Off |e|² is taken, at no change of its mean, what |ε|² has by chance. Noise of some nats a token is
-        left: look at means over many images.
+        ``bound_looks`` equal parts; None where that is 0. Off |e|² is taken, at no change of its mean, what |ε|² has by
+        chance. Noise of some nats a token is left: look at means over many images.
 
         Variational Diffusion Models, arXiv 2107.00630.
         """
+        if self.bound_looks == 0:
+            return None
         target = upcast(target)
         (batch, tokens, width), most = target.shape, math.log(1 / BOUND_FROM)
-        part_K = torch.arange(BOUND_LOOKS, device=target.device)
-        share_BMK = (part_K + rng.uniform(tokens, BOUND_LOOKS).to(target)) / BOUND_LOOKS
+        part_K = torch.arange(self.bound_looks, device=target.device)
+        share_BMK = (part_K + rng.uniform(tokens, self.bound_looks).to(target)) / self.bound_looks
         first_BM1 = target.new_full((batch, tokens, 1), BOUND_FROM)
         time_BMK = self.shared(torch.cat((first_BM1, (-most * share_BMK).exp()), -1), step)
         denoise, errors = self.network.look(predict, step), []

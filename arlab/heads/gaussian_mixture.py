@@ -36,7 +36,7 @@ class GaussianMixtureHead(Head):
 
     Guidance draws from p_c^s / p_u^(s - 1), by R candidates from p_c, one of which is chosen with weights
     (p_c / p_u)^(s - 1): exact as R grows (ours; the paper rejects candidates instead). Temperature multiplies every σ
-    of p_c; at 0 the likeliest μ_k is taken. Top-k and top-p have no meaning here and are not looked at.
+    of p_c; at 0 the likeliest μ_k is taken. Top-k and top-p have no meaning here: samplers refuse them.
 
     GIVT: Generative Infinite-Vocabulary Transformers, arXiv 2312.02116.
 
@@ -47,6 +47,7 @@ class GaussianMixtureHead(Head):
     """
 
     tells_probability = True
+    truncates = False
 
     def __init__(self, *, components: int = 8, candidates: int = 32, init_std: float = 0.02) -> None:
         super().__init__()

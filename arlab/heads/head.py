@@ -115,6 +115,8 @@ class Head(nn.Module, Configurable, ABC):
 
     tells_probability: bool = False
     """Whether ``draw`` tells the probability of what it drew, which orderings may choose by."""
+    truncates: bool = True
+    """Whether ``draw`` keeps to the likeliest values by top-k and top-p; where it does not, samplers refuse both."""
 
     @abstractmethod
     def bind(self, width: int, space: TokenSpace, ways: int, *, carries: frozenset[Kind]) -> None:

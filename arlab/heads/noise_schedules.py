@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from arlab.configurable import Configurable
 from arlab.ranges import require
 
 _MOST_STEPS = 10000
+_LEAST_SIGNAL = 1e-5
+"""The least √ᾱ: what float32 rounds off x_t is then about a hundredth in the data that predicted noise stands for."""
 
 
 class NoiseSchedule(Configurable, ABC):
@@ -49,7 +52,7 @@ class CosineSchedule(NoiseSchedule):
 
 
 class LinearSchedule(NoiseSchedule):
-    """β from ``first`` to ``last`` in even steps.
+    """β from ``first`` to ``last`` in even steps; some of the data must be left at the last level, √ᾱ at least 1e-5.
 
     Denoising Diffusion Probabilistic Models (DDPM), arXiv 2006.11239.
 
@@ -66,6 +69,19 @@ class LinearSchedule(NoiseSchedule):
         self.num_train_steps = num_train_steps
         self.first = first
         self.last = last
+        if self._signal(num_train_steps) < _LEAST_SIGNAL:
+            most = bisect_left(range(num_train_steps), True, lo=3, key=lambda n: self._signal(n) < _LEAST_SIGNAL) - 1
+            raise ValueError(
+                f"schedule.last: {num_train_steps} steps from {first} must leave {_LEAST_SIGNAL} of the data, more "
+                f"than this does; choose a smaller one, or num_train_steps of at most {most}, got {last}"
+            )
 
     def betas(self) -> Tensor:
-        return torch.linspace(self.first, self.last, self.num_train_steps, dtype=torch.float64)
+        return self._betas(self.num_train_steps)
+
+    def _betas(self, number: int) -> Tensor:
+        return torch.linspace(self.first, self.last, number, dtype=torch.float64, device="cpu")
+
+    def _signal(self, number: int) -> float:
+        """√ᾱ of the last of so many levels."""
+        return float((1 - self._betas(number)).prod().sqrt())

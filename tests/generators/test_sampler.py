@@ -1,12 +1,25 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
+from arlab.cli.main import main
+from arlab.conformance.toy import toy_generator
+from arlab.data.facts import DataFacts
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, Guidance, LinearGuidance, PowerCosineGuidance
 from arlab.generators.sampler import Partial, Sampler
+from arlab.generators.schedules import PerStep
+from arlab.heads.bitwise import BitwiseHead
+from arlab.heads.coarse_to_fine import CoarseToFineHead
+from arlab.heads.diffusion import DiffusionHead
+from arlab.heads.discrete import DiscreteHead
+from arlab.heads.flow import FlowHead
+from arlab.heads.gaussian_mixture import GaussianMixtureHead
+from arlab.heads.head import Head
 from arlab.orderings.choices import ConfidenceChoice
 from arlab.orderings.masked import Masked
 from arlab.orderings.next_neighbor import NextNeighbor
@@ -14,9 +27,12 @@ from arlab.orderings.ordering import Ordering
 from arlab.orderings.random_instructed import RandomInstructed
 from arlab.orderings.raster import Raster
 from arlab.orderings.set_sizes import CosineSizes
-from arlab.orderings.step import Progress
+from arlab.orderings.step import Layout, Progress
+from arlab.tokenizers.kl_tokenizer import KLTokenizer
+from arlab.tokens import TokenSpace
 from tests.conformance.test_laws import Rows
-from tests.tiny import tiny_generator
+from tests.tiny import tiny_backbone, tiny_generator
+from tests.tiny_runs import save_run
 
 LABELS = torch.tensor([0, 1, 1, 0, 1])
 SEEDS = [11, 12, 13, 14, 15]
@@ -147,6 +163,53 @@ def test_frequencies_are_the_models() -> None:
     expected = log_prob.sum(-1).exp()
     frequency = torch.stack([(drawn == image).all(1).float().mean() for image in images])
     assert ((frequency - expected).abs() <= 5 * (expected * (1 - expected) / number).sqrt() + 1e-6).all()
+
+
+# ---- options that a head has no use for
+
+
+VECTORS = (FlowHead, DiffusionHead, GaussianMixtureHead)
+CODES = (DiscreteHead, BitwiseHead, CoarseToFineHead)
+
+
+@pytest.mark.parametrize("cls", VECTORS, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize(
+    ("sampler", "wrong"),
+    [
+        (Sampler(top_k=5), "leave it at 0, got 5"),
+        (Sampler(top_k=PerStep(values=(3, 0))), "leave it at 0, got a PerStep"),
+        (Sampler(top_p=0.9), "leave it at 1, got 0.9"),
+    ],
+    ids=["k", "schedule", "p"],
+)
+def test_heads_without_codes_refuse_top_k_and_top_p(cls: type[Head], sampler: Sampler, wrong: str) -> None:
+    generator = toy_generator(Raster(), Layout(((1, 2),)), head=cls())
+    key = "top_p" if "0.9" in wrong else "top_k"
+    why = f"^{key}: {cls.__name__} draws no codes, so that there are no likeliest ones to keep to; {wrong}$"
+    with pytest.raises(ValueError, match=why):
+        sampler.sample(generator, LABELS[:1], seeds=[1])
+    assert Sampler(temperature=0.5).sample(generator, LABELS[:1], seeds=[1]).tokens.shape == (1, 2, 3)
+
+
+@pytest.mark.parametrize("cls", CODES, ids=lambda cls: cls.__name__)
+def test_heads_of_codes_take_top_k_and_top_p(cls: type[Head]) -> None:
+    generator = toy_generator(Raster(), Layout(((1, 2),)), head=cls(), space=TokenSpace(3, 8))
+    assert Sampler(top_k=2, top_p=0.9).sample(generator, LABELS[:1], seeds=[1]).tokens.shape == (1, 2)
+
+
+def test_arlab_sample_says_so_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = DataFacts(source="tiny", channels=1, image_size=(8, 8), class_names=("a", "b"))
+    tokenizer = KLTokenizer(facts=facts, token_width=4)
+    generator = Generator(tokenizer=tokenizer, ordering=Raster(), backbone=tiny_backbone(), head=FlowHead())
+    monkeypatch.chdir(tmp_path)
+    save_run(generator, "run")
+    assert main(["sample", "run", "--top_k", "5"]) == 2
+    assert capsys.readouterr().err == (
+        "arlab: error: top_k: FlowHead draws no codes, so that there are no likeliest ones to keep to; "
+        "leave it at 0, got 5\n"
+    )
 
 
 # ---- schedules

@@ -18,7 +18,8 @@ from arlab.generators.guidance import ConstantGuidance
 from arlab.generators.sampler import Sampler
 from arlab.heads.backbone_denoiser import BackboneDenoiser
 from arlab.heads.denoiser import Denoised, Denoiser
-from arlab.heads.flow import BOUND_LOOKS, FlowHead
+from arlab.heads.diffusion import DiffusionHead
+from arlab.heads.flow import FlowHead
 from arlab.heads.head import Head, Hidden, Predicted
 from arlab.heads.solvers import Heun
 from arlab.heads.time_grids import EvenTimes
@@ -72,6 +73,7 @@ def test_the_slots_choose_the_denoiser(carries: frozenset[Kind], network: type[D
     ("head", "space", "carries", "message"),
     [
         (FlowHead(), TokenSpace(3, 8), CLEAN, "head: FlowHead needs continuous tokens .* choose DiscreteHead"),
+        (FlowHead(), TokenSpace(3, 8), NOISED, "cannot be noised as this ordering asks, choose a KLTokenizer$"),
         (FlowHead(denoiser=BackboneDenoiser()), TokenSpace(3), CLEAN, "needs an ordering that feeds noised slots"),
         (FlowHead(denoiser=TokenMLP()), TokenSpace(3), NOISED, "not a TokenMLP; choose BackboneDenoiser"),
     ],
@@ -173,9 +175,7 @@ def test_the_loss_of_copies_is_the_mean_of_their_losses(ordering: Ordering) -> N
     assert not torch.equal(apart[0], apart[1])
 
 
-@pytest.mark.parametrize(
-    ("ordering", "passes"), [(Raster(), (1, 1)), (NextX(), (4, 1 + BOUND_LOOKS))], ids=["once", "a_look"]
-)
+@pytest.mark.parametrize(("ordering", "passes"), [(Raster(), (1, 1)), (NextX(), (4, 1 + 8))], ids=["once", "a_look"])
 def test_how_often_the_backbone_runs(
     ordering: Ordering, passes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +197,15 @@ def test_how_often_the_backbone_runs(
     assert count == passes[1]
     assert bound.shape == (2, 16)
     assert bool(bound.isfinite().all())
+
+
+@pytest.mark.parametrize("cls", [FlowHead, DiffusionHead])
+def test_without_looks_validation_reports_the_loss_alone(cls: type[FlowHead | DiffusionHead]) -> None:
+    tokens, label = torch.randn(2, 16, 3), torch.zeros(2, dtype=torch.long)
+    for looks in (0, 1):
+        made = toy_generator(NextX(), LAYOUT, head=cls(bound_looks=looks))
+        bound = made.bound(tokens, label, BatchRng(0, 2))
+        assert (bound is None) == (looks == 0)
 
 
 def test_tokens_drawn_together_share_a_time_in_each_copy_whatever_the_order() -> None:

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from arlab.heads.denoiser import Denoise, Denoised, Denoiser
 from arlab.heads.diffusion import DiffusionHead, nats
-from arlab.heads.diffusion_levels import Level, Levels, evenly
 from arlab.heads.diffusion_samplers import DDIM, Ancestral, DiffusionSampler, Guess
 from arlab.heads.diffusion_targets import DiffusionTarget, PredictsData, PredictsNoise, PredictsVelocity
 from arlab.heads.diffusion_variances import LargeVariance, LearnedRange, SmallVariance, StepVariance
 from arlab.heads.head import Hidden, Predict, Predicted, Sampling
+from arlab.heads.noise_levels import NoiseLevel, NoiseLevels, evenly
 from arlab.heads.noise_schedules import CosineSchedule, LinearSchedule, NoiseSchedule
 from arlab.heads.token_mlp import TokenMLP
 from arlab.orderings.ordering import Prefix
@@ -104,7 +104,7 @@ class Exact(Denoiser):
         return Denoised(said.float())
 
 
-def true_log_variance(level: Level, deviation: float) -> Tensor:
+def true_log_variance(level: NoiseLevel, deviation: float) -> Tensor:
     """Var(x_{t-1} | x_t) = small + from_data² Var(x_0 | x_t) for normal data; there is no level before the first."""
     spread = (level.signal * deviation).square() + level.sigma.square()
     small = torch.where(level.first > 0, 0.0, level.log_small.exp())
@@ -148,7 +148,7 @@ def test_betas_are_the_formulas(schedule: NoiseSchedule) -> None:
 def test_levels_follow_from_single_steps(schedule: NoiseSchedule, share: float) -> None:
     """q(x_t | x_0) composed of q(x_t | x_{t-1}); its posterior by Bayes: precisions add."""
     betas = schedule.betas()
-    levels = Levels(betas, evenly(len(betas), math.ceil(share * len(betas))))
+    levels = NoiseLevels(betas, evenly(len(betas), math.ceil(share * len(betas))))
     signal, variance = 1.0, 0.0
     table = levels.all(betas)
     for last, number in enumerate(levels.index.tolist()):
@@ -175,7 +175,9 @@ def test_levels_follow_from_single_steps(schedule: NoiseSchedule, share: float) 
 
 def test_all_levels_kept_are_the_levels() -> None:
     betas = CosineSchedule().betas()
-    for one, other in zip(Levels(betas).all(betas), Levels(betas, evenly(1000, 1000)).all(betas), strict=True):
+    for one, other in zip(
+        NoiseLevels(betas).all(betas), NoiseLevels(betas, evenly(1000, 1000)).all(betas), strict=True
+    ):
         assert vars(one) == vars(other)
 
 
@@ -188,7 +190,7 @@ def test_kept_levels_are_spread_evenly() -> None:
 
 
 def test_denoisers_are_told_the_number_of_a_level() -> None:
-    levels = Levels(CosineSchedule().betas())
+    levels = NoiseLevels(CosineSchedule().betas())
     number = torch.arange(1000)
     time = levels.at(number, torch.zeros(())).time[..., 0]
     assert time.dtype == torch.float32
@@ -213,7 +215,7 @@ def test_noised_tokens_have_the_moments_of_their_level() -> None:
 def test_a_target_stands_for_the_data(target: DiffusionTarget) -> None:
     number = torch.arange(1000)
     data, noise = torch.randn(2, 1000, 3, dtype=torch.float64)
-    level = Levels(CosineSchedule().betas()).at(number, data)
+    level = NoiseLevels(CosineSchedule().betas()).at(number, data)
     noisy = level.signal * data + level.sigma * noise
     torch.testing.assert_close(target.data(target.of(data, noise, level), noisy, level), data, rtol=0, atol=1e-9)
 
@@ -228,7 +230,7 @@ def test_targets_say_the_same(sampler: DiffusionSampler) -> None:
 
 
 def test_a_learned_variance_lies_between_the_fixed_ones() -> None:
-    level = Levels(CosineSchedule().betas()).at(torch.arange(1000), torch.zeros(()))
+    level = NoiseLevels(CosineSchedule().betas()).at(torch.arange(1000), torch.zeros(()))
     said = torch.ones(1000, 1)
     small, large = SmallVariance().log(said, level), LargeVariance().log(said, level)
     torch.testing.assert_close(LearnedRange().log(-said, level), small)
@@ -238,7 +240,7 @@ def test_a_learned_variance_lies_between_the_fixed_ones() -> None:
 
 
 def test_the_bound_of_a_level_is_a_divergence_of_normals() -> None:
-    levels = Levels(CosineSchedule().betas())
+    levels = NoiseLevels(CosineSchedule().betas())
     level = levels.at(torch.arange(1000), torch.zeros(1, dtype=torch.float64))
     data, noisy, thought = torch.randn(3, 1000, 1, dtype=torch.float64)
     log = LearnedRange().log(torch.rand(1000, 1, dtype=torch.float64), level)
@@ -410,6 +412,17 @@ def test_the_bound_is_the_sum_over_all_levels() -> None:
     assert float(bound.std()) < float(whole.std()) + 1
 
 
+@pytest.mark.parametrize("looks", [0, 1, 5, 16])
+def test_how_often_the_bound_looks(looks: int) -> None:
+    head, seen = random_head(bound_looks=looks), []
+    denoised = head.network.networks[0].forward  # type: ignore[index, union-attr]
+    head.network.networks[0].forward = lambda *given: seen.append(1) or denoised(*given)  # type: ignore
+    bound = head.bound(told(torch.randn(2, 6, WIDTH)), a_pass(6), torch.randn(2, 6, 2), BatchRng(0, 2))
+    assert (bound is None) == (looks == 0)
+    assert len(seen) == (1 + looks if looks else 0)
+    assert DiffusionHead().bound_looks == 16
+
+
 def test_the_bound_is_that_of_a_group_where_tokens_are_seen_together() -> None:
     head = exact(torch.tensor([[MEAN]]), DEVIATION)
     head.network.together = True
@@ -462,6 +475,13 @@ REFUSED: tuple[tuple[Callable[[], object], str], ...] = (
         lambda: LinearSchedule(num_train_steps=10**9),
         "schedule.num_train_steps: must be from 2 to 10000, got 1000000000",
     ),
+    (
+        lambda: LinearSchedule(last=0.3),
+        "schedule.last: 1000 steps from 0.0001 must leave 1e-05 of the data, more than this does; choose a smaller "
+        "one, or num_train_steps of at most 137, got 0.3",
+    ),
+    (lambda: DiffusionHead(bound_looks=-1), "head.bound_looks: must be from 0 to 1024, got -1"),
+    (lambda: DiffusionHead(bound_looks=10**9), "head.bound_looks: must be from 0 to 1024, got 1000000000"),
     (lambda: LinearSchedule(first=0.0), "schedule.first: must be from 1e-06 to 0.9, got 0.0"),
     (lambda: LinearSchedule(first=0.5, last=0.1), "schedule.last: must be from 0.5 to 0.9999, got 0.1"),
     (lambda: LearnedRange(weight=math.nan), "variance.weight: must be positive and at most 1000000.0, got nan"),
@@ -494,6 +514,24 @@ def test_any_number_of_steps_is_finite(schedule: NoiseSchedule) -> None:
                 variance=LargeVariance(),
             )
             assert bool(drawn(head, 10).isfinite().all())
+
+
+@pytest.mark.parametrize("last", [0.1, 0.3, 0.9999])
+def test_a_schedule_that_keeps_too_little_names_one_that_float32_inverts(last: float) -> None:
+    with pytest.raises(ValueError, match=r"num_train_steps of at most (\d+)") as refused:
+        LinearSchedule(last=last)
+    most = int(str(refused.value).split("at most ")[1].split(",")[0])
+    with pytest.raises(ValueError, match=r"schedule\.last"):
+        LinearSchedule(last=last, num_train_steps=most + 1)
+    head = random_head(schedule=LinearSchedule(last=last, num_train_steps=most), num_steps=2)
+    data, noise = torch.randn(500, 1, 2), torch.randn(500, 1, 1, 2)
+    _, noisy, level = head._noised(data, torch.full((500, 1, 1), most - 1), noise)
+    assert float((PredictsNoise().data(noise, noisy, level)[:, :, 0] - data).abs().max()) < 0.1
+
+
+def test_a_schedule_is_there_without_memory() -> None:
+    with torch.device("meta"):
+        assert LinearSchedule().num_train_steps == 1000
 
 
 def test_levels_are_there_in_a_head_without_memory() -> None:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from arlab.heads.denoiser import Denoise, Denoised, Denoiser
-from arlab.heads.flow import BOUND_LOOKS, FlowHead
+from arlab.heads.flow import FlowHead
 from arlab.heads.head import Hidden, Predict, Predicted, Sampling
 from arlab.heads.solvers import Euler, Heun, Midpoint, Solver
-from arlab.heads.time_draws import LogitNormalTime
+from arlab.heads.time_draws import LogitNormalTime, TimeDraw
 from arlab.heads.time_grids import EvenTimes
 from arlab.orderings.ordering import Prefix, condition_slots
 from arlab.orderings.step import Kind, Layout, Read, Step
@@ -160,6 +160,17 @@ def test_the_loss_is_the_squared_error_of_the_velocity() -> None:
     torch.testing.assert_close(loss, made.loss(nothing, step_of(3), target, BatchRng(0, 2)))
 
 
+def test_times_are_drawn_on_the_cpu_wherever_the_tokens_are() -> None:
+    class Watched(TimeDraw):
+        def __call__(self, uniform: Tensor) -> Tensor:
+            assert uniform.device.type == "cpu"
+            return uniform
+
+    made = FlowHead(denoiser=Exact(), time_draw=Watched())
+    made.bind(4, TokenSpace(2), 1, carries=CARRIES)
+    assert made.loss(nothing, step_of(3), torch.zeros(2, 3, 2, device="meta"), BatchRng(0, 2)).device.type == "meta"
+
+
 def test_times_are_drawn_for_each_copy_and_shared_where_tokens_are_seen_together() -> None:
     groups = torch.tensor([4, 2, 4, 7, 2])
     for denoiser, number in ((Exact(), 5), (Together(), 3)):
@@ -191,6 +202,7 @@ def gap(denoiser: Exact, width: int, step: Step, mean: float, std: float) -> tup
     target = mean + std * torch.randn(2, tokens, width)
     log_prob = torch.distributions.Normal(mean, std).log_prob(target).sum(-1)
     bound = head(denoiser, width=width).bound(nothing, step, target, BatchRng(0, 2))
+    assert bound is not None
     assert bound.shape == log_prob.shape
     above = log_prob - bound
     return float(above.mean()), float(above.std() / math.sqrt(2 * tokens))
@@ -221,15 +233,23 @@ def test_the_bound_is_lower_for_a_worse_denoiser() -> None:
     assert off > 10 * error
 
 
-def test_what_the_bound_looks_at() -> None:
+@pytest.mark.parametrize("looks", [1, 8, 20])
+def test_what_the_bound_looks_at(looks: int) -> None:
     exact = Exact()
-    head(exact).bound(nothing, step_of(3), torch.randn(2, 3, 2), BatchRng(0, 2))
-    assert [noisy.shape for noisy, _ in exact.seen] == [(2, 3, 1, 2)] * (1 + BOUND_LOOKS)
+    head(exact, bound_looks=looks).bound(nothing, step_of(3), torch.randn(2, 3, 2), BatchRng(0, 2))
+    assert [noisy.shape for noisy, _ in exact.seen] == [(2, 3, 1, 2)] * (1 + looks)
     times = torch.cat([time for _, time in exact.seen], -1)
     assert bool((times[..., 0] == 1e-3).all())
     assert bool((times[..., 1:].diff() < 0).all())
     assert float(times.max()) <= 1
     assert float(times.min()) >= 1e-3 - 1e-9
+
+
+def test_without_looks_there_is_no_bound() -> None:
+    exact = Exact()
+    assert head(exact, bound_looks=0).bound(nothing, step_of(3), torch.randn(2, 3, 2), BatchRng(0, 2)) is None
+    assert exact.seen == []
+    assert FlowHead().bound_looks == 8
 
 
 # ---- options
@@ -242,6 +262,7 @@ def test_what_the_bound_looks_at() -> None:
         ({"guided_from": -0.1}, "head.guided_from: must be from 0 to 1, got -0.1"),
         ({"guided_until": float("nan")}, "head.guided_until: must be from 0.0 to 1, got nan"),
         ({"repeats": 0}, "head.repeats: must be from 1 to 1024, got 0"),
+        ({"bound_looks": -1}, "head.bound_looks: must be from 0 to 1024, got -1"),
         ({"init_std": float("inf")}, "head.init_std: must be at least 0, got inf"),
     ],
 )

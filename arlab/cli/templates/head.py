@@ -31,6 +31,9 @@ class MyHead(Head):
         std: of the distribution; small, and draws are sharp.
     """
 
+    # Whether top-k and top-p mean something to it; where not, they are refused.
+    truncates = False
+
     # The constructor is the configuration: {class_path: MyHead, init_args: {std: 0.5}}.
     def __init__(self, *, std: float = 1.0) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Level:
+class NoiseLevel:
     """One noise level for each of some tokens; every tensor is (..., 1), to go with (..., C).
 
     x_t = signal · x_0 + sigma · ε, and q(x_{t-1} | x_t, x_0) = N(from_data · x_0 + from_noisy · x_t, exp(log_small)).
@@ -42,7 +42,7 @@ class Level:
     first: Tensor
 
 
-class Levels:
+class NoiseLevels:
     """A chain of noise levels, held in float64 on the CPU.
 
     Args:
@@ -79,17 +79,17 @@ class Levels:
     def __len__(self) -> int:
         return len(self.index)
 
-    def at(self, number: Tensor, like: Tensor) -> Level:
+    def at(self, number: Tensor, like: Tensor) -> NoiseLevel:
         """The levels of these numbers (below S, on the CPU), on the device and in the precision of ``like``."""
         return _level(self._columns[number].to(like))
 
-    def all(self, like: Tensor) -> list[Level]:
+    def all(self, like: Tensor) -> list[NoiseLevel]:
         """Every level, likewise."""
         return [_level(row) for row in self._columns.to(like)]
 
 
-def _level(columns: Tensor) -> Level:
-    return Level(*columns.unsqueeze(-1).unbind(-2))
+def _level(columns: Tensor) -> NoiseLevel:
+    return NoiseLevel(*columns.unsqueeze(-1).unbind(-2))
 
 
 def evenly(num_levels: int, num_kept: int) -> Tensor:
