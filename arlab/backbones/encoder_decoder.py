@@ -19,7 +19,7 @@ from arlab.backbones.cache import Cache
 from arlab.backbones.feed_forward import MLP, Activation, FeedForward
 from arlab.backbones.modulation import Modulated, Modulation, NoModulation, Shift
 from arlab.backbones.norms import LayerNorm, Norm
-from arlab.backbones.places import LearnedPlaces, Places
+from arlab.backbones.places import LearnedPlaces, Places, refuse_places
 from arlab.backbones.rotary import NoRotary, Rotary
 from arlab.orderings.ordering import Ordering
 from arlab.orderings.step import Kind, Layout, Slots
@@ -35,7 +35,8 @@ class EncoderDecoder(Backbone):
     First stage: places, norm, blocks, norm, over the slots that carry a condition, a token or a canvas; so what they
     say of each other does not depend on what is asked, and few known tokens cost little. Second stage: a linear map of
     these, learned vectors as they are, places of their own, blocks, norm, ``out_places``, over all slots. Where no
-    slot is LEARNED all of them pass both stages (xAR, FlowAR). The defaults are MAR's parts.
+    slot is LEARNED all of them pass both stages (xAR, FlowAR). The defaults are MAR's parts. Each further way leaves at
+    the same depth, by a norm of its own: ways differ by that norm only.
 
     Autoregressive Image Generation without Vector Quantization (MAR), arXiv 2406.11838.
 
@@ -134,8 +135,7 @@ class EncoderDecoder(Backbone):
 
     def refuse(self, ordering: Ordering, layout: Layout) -> None:
         self.modulation.refuse(ordering, layout)
-        for places in (*self.places_recipes, *self.out_places_recipes):
-            places.refuse(ordering, layout)
+        refuse_places([*self.places_recipes, *self.out_places_recipes], ordering, layout)
 
     def modulate(self, condition_BSD: Tensor, rows: Slots | None = None) -> Modulated:
         modulated: Modulated = self.conditioning(condition_BSD, rows)
@@ -153,7 +153,8 @@ class EncoderDecoder(Backbone):
         first, second = modulated.blocks[: self.num_encoder_layers], modulated.blocks[self.num_encoder_layers :]
         encoded_E = _encoded(rows)
         if encoded_E is None:
-            h_BSD = self._encode(h_BSD, rows, Context(mask, cache=cache), first, layout)
+            context = Context(_among(mask, None, rows, cache), cache=cache)
+            h_BSD = self._encode(h_BSD, rows, context, first, layout)
         else:
             context = Context(_among(mask, encoded_E, rows, cache), cache=cache, fed=encoded_E)
             shifts = [_of_rows(each, encoded_E) for each in first]
@@ -214,14 +215,18 @@ def _encoded(rows: Slots) -> Tensor | None:
     return torch.cat(carrying).sort().values if carrying else rows.kind.new_zeros(0)
 
 
-def _among(mask: Mask, encoded_E: Tensor, rows: Slots, cache: Cache | None) -> Mask:
-    """Who sees whom among the rows that pass the first stage."""
+def _among(mask: Mask, encoded_E: Tensor | None, rows: Slots, cache: Cache | None) -> Mask:
+    """Who sees whom among the rows that pass the first stage, of those fed ``encoded_E`` (None: all)."""
     if mask.allowed is None:
         return mask
     kept = None if cache is None else cache.rows()
-    kept_K = encoded_E[:0] if kept is None else (kept.kind != Kind.LEARNED).nonzero()[:, 0]
-    seen_K = torch.cat((kept_K, encoded_E + (0 if kept is None else len(kept))))
-    return Mask(mask.allowed[..., encoded_E, :][..., seen_K])
+    if encoded_E is None and kept is None:
+        return mask
+    fed_E = torch.arange(len(rows), device=rows.kind.device) if encoded_E is None else encoded_E
+    # Of the rows kept, too, the learned ones were none of the first stage's.
+    kept_K = fed_E[:0] if kept is None else (kept.kind != Kind.LEARNED).nonzero()[:, 0]
+    seen_K = torch.cat((kept_K, fed_E + (0 if kept is None else len(kept))))
+    return Mask(mask.allowed[..., fed_E, :][..., seen_K])
 
 
 def _of_rows(shifts: tuple[Shift, Shift] | None, encoded_E: Tensor) -> tuple[Shift, Shift] | None:

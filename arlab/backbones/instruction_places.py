@@ -32,6 +32,7 @@ class InstructionPlaces(Places):
 
     def __init__(self, *, num_heads: int = 4, base: float = 10000.0) -> None:
         require("backbone.places.num_heads", num_heads, at_least=1)
+        require("backbone.places.base", base, above=0)
         self.num_heads = num_heads
         self.base = base
         self.rotary = AxialRotary(base=base)
@@ -47,6 +48,12 @@ class InstructionPlaces(Places):
     def build(self, width: int, layout: Layout, num_condition: int) -> PlacesModule:
         if width % self.num_heads:
             raise ValueError(f"backbone.places.num_heads: {self.num_heads} heads do not divide a width of {width}")
+        channels, axes = width // self.num_heads, layout.num_axes
+        if channels % 2 or channels < 2 * axes:
+            raise ValueError(
+                f"backbone.places.num_heads: {self.num_heads} heads of a width of {width} have {channels} channels "
+                f"each, expected an even number, at least {2 * axes}, a pair for each axis"
+            )
         return _Instruction(width, layout, self)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from arlab.backbones.modulation import AdaLN, Modulated, Modulation, ModulationModule, Shift
+from arlab.backbones.places import trained_slots
 from arlab.orderings.ordering import Ordering
 from arlab.orderings.step import Kind, Layout, Slots
 
@@ -17,7 +18,7 @@ class NoisedOnly(Modulation):
     """Modulates NOISY slots; for all others scale and shift are 0 and gates 1.
 
     What is kept of clean slots then depends neither on a time nor on the class, and the class reaches a prediction
-    through its own slots only. For orderings that feed noised slots: NextX, NextBlock.
+    through its own slots only. For orderings that train noised slots behind clean ones: NextBlock.
 
     ACDiT: Interpolating Autoregressive Conditional Modeling and Diffusion Transformer (ACDiT), arXiv 2412.07720.
 
@@ -42,6 +43,14 @@ class NoisedOnly(Modulation):
             raise ValueError(
                 "backbone.modulation: NoisedOnly modulates noised slots, and this ordering feeds none, so the class "
                 "would have no effect; choose AdaLN"
+            )
+        fed = trained_slots(ordering, layout)
+        # A single entity has nothing clean before it, in decoding neither.
+        single = fed.select(fed.kind == Kind.NOISY).one_step
+        if not single and not bool((fed.kind == Kind.TOKEN).any()):
+            raise ValueError(
+                "backbone.modulation: NoisedOnly leaves clean slots unmodulated, but in training "
+                f"{type(ordering).__name__} feeds none, only in decoding; choose AdaLN, or the ordering NextBlock"
             )
         self.modulation.refuse(ordering, layout)
 

@@ -6,6 +6,7 @@ Letters: B batch, N tokens, P condition slots, S slots, D width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ class Places(Configurable, ABC):
 
     any_layout: bool = False
     """Whether a table made for one layout serves others."""
+    reads_targets: bool = False
+    """Whether it tells a slot its target."""
 
     def refuse(self, ordering: Ordering, layout: Layout) -> None:
         """See that it has an effect on the slots that an ordering feeds on this layout.
@@ -49,6 +52,21 @@ def trained_slots(ordering: Ordering, layout: Layout) -> Slots:
     # A model may be built without memory, but what is asked here has to be known; nothing of it is remembered.
     with torch.device("cpu"):
         return ordering.training(Layout(layout.shapes), Prefix(1), BatchRng(0, 1)).feed
+
+
+def refuse_places(places: Sequence[Places], ordering: Ordering, layout: Layout) -> None:
+    """See that all these have an effect, and that they tell slots what is asked of them where nothing else does.
+
+    Raises:
+        ValueError: they do not.
+    """
+    for each in places:
+        each.refuse(ordering, layout)
+    if ordering.tells_targets and not any(each.reads_targets for each in places):
+        raise ValueError(
+            f"backbone.places: slots of {type(ordering).__name__} must be told which token they predict; choose "
+            "places: [LearnedPlaces, TargetPlaces]"
+        )
 
 
 class LearnedPlaces(Places):

@@ -43,15 +43,21 @@ class StepModulation(Modulation):
             steps = [] if ordering.chooses else list(ordering.steps(on, Prefix(1), rng))
             trained = ordering.training(on, Prefix(1), rng).feed
             decoded = Step.cat(steps).feed if steps else None
+        name, otherwise = type(ordering).__name__, "choose AdaLN, or an ordering as RandomCausal"
         if (
             decoded is None
             or not torch.equal(decoded.step, trained.step)
             or not torch.equal(decoded.order, trained.order)
-            or int(trained.step.max()) + int((trained.step == 0).sum()) > 1 + layout.num_tokens
         ):
             raise ValueError(
-                f"backbone.modulation: StepModulation tells slots by their step, which {type(ordering).__name__} "
-                "numbers otherwise in decoding than in training; choose AdaLN, or an ordering as RandomCausal"
+                f"backbone.modulation: StepModulation tells slots by their step, which {name} numbers otherwise in "
+                f"decoding than in training; {otherwise}"
+            )
+        ranks, rows = int(trained.step.max()) + int((trained.step == 0).sum()), 1 + layout.num_tokens
+        if ranks > rows:
+            raise ValueError(
+                f"backbone.modulation: StepModulation has as many vectors as there are condition slots and tokens, "
+                f"here {rows}, but {name} counts up to {ranks} steps; {otherwise}"
             )
 
     def build(self, width: int, num_blocks: int, num_rows: int) -> ModulationModule:

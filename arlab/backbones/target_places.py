@@ -22,6 +22,8 @@ class TargetPlaces(Places):
     Randomized Autoregressive Visual Generation (RAR), arXiv 2411.00776.
     """
 
+    reads_targets = True
+
     def __init__(self) -> None:
         pass
 

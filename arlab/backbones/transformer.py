@@ -17,7 +17,7 @@ from arlab.backbones.cache import Cache
 from arlab.backbones.feed_forward import FeedForward, GatedMLP
 from arlab.backbones.modulation import Modulated, Modulation, NoModulation
 from arlab.backbones.norms import Norm, RMSNorm
-from arlab.backbones.places import Places
+from arlab.backbones.places import Places, refuse_places
 from arlab.backbones.rotary import AxialRotary, Rotary
 from arlab.orderings.ordering import Ordering
 from arlab.orderings.step import Layout, Slots
@@ -124,8 +124,7 @@ class Transformer(Backbone):
 
     def refuse(self, ordering: Ordering, layout: Layout) -> None:
         self.modulation.refuse(ordering, layout)
-        for places in self.places_recipes:
-            places.refuse(ordering, layout)
+        refuse_places(self.places_recipes, ordering, layout)
 
     def modulate(self, condition_BSD: Tensor, rows: Slots | None = None) -> Modulated:
         modulated: Modulated = self.conditioning(condition_BSD, rows)

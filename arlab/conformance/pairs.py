@@ -14,6 +14,7 @@ from arlab.backbones.backbone import Backbone
 from arlab.backbones.modulation import AdaLN, Modulation
 from arlab.backbones.places import LearnedPlaces, Places
 from arlab.backbones.rotary import NoRotary
+from arlab.backbones.target_places import TargetPlaces
 from arlab.backbones.transformer import Transformer
 from arlab.configurable import Configurable
 from arlab.conformance.check import told
@@ -130,7 +131,7 @@ def pair_of(
         ValueError: they refuse each other or the tokens, or no backbone suits.
     """
     refusal: ValueError | None = None
-    for backbone in backbones(width):
+    for backbone in backbones(width, ordering):
         try:
             return Generator(
                 tokenizer=tokenizer,
@@ -148,15 +149,19 @@ def pair_of(
     raise refusal
 
 
-def backbones(width: int) -> Iterator[Backbone]:
-    """Small backbones: one that is modulated, then like it with each other kind of places, of modulation."""
+def backbones(width: int, ordering: Ordering) -> Iterator[Backbone]:
+    """Small backbones: one that is modulated, then like it with each other kind of places, of modulation.
+
+    All of them tell slots their targets where the ordering asks for it.
+    """
+    told: list[Places] = [TargetPlaces()] if ordering.tells_targets else []
     for places in (None, *discovered(Places)):
         tables: list[Places] = [LearnedPlaces()]
         if places is not None and places is not LearnedPlaces:
             tables = [_made(places, Places)]
-        yield _backbone(width, tables, AdaLN())
+        yield _backbone(width, [*tables, *told], AdaLN())
     for modulation in discovered(Modulation):
-        yield _backbone(width, [LearnedPlaces()], _made(modulation, Modulation))
+        yield _backbone(width, [LearnedPlaces(), *told], _made(modulation, Modulation))
 
 
 def _backbone(width: int, places: list[Places], modulation: Modulation) -> Backbone:

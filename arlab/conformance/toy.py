@@ -14,6 +14,7 @@ from arlab.backbones.modulation import AdaLN
 from arlab.backbones.places import LearnedPlaces
 from arlab.backbones.resized_places import ResizedPlaces
 from arlab.backbones.rotary import AxialRotary, IdentityRotation
+from arlab.backbones.target_places import TargetPlaces
 from arlab.backbones.transformer import Transformer
 from arlab.data.facts import DataFacts
 from arlab.generators.conditioners import ClassLabel
@@ -144,7 +145,10 @@ def toy_generator(
             width=24,
             num_layers=2,
             attention=Attention(num_heads=2),
-            places=[ResizedPlaces(size=4) if ordering.draws_layouts else LearnedPlaces()],
+            places=[
+                ResizedPlaces(size=4) if ordering.draws_layouts else LearnedPlaces(),
+                *([TargetPlaces()] if ordering.tells_targets else []),
+            ],
             rotary=AxialRotary(nowhere=IdentityRotation()),
             modulation=AdaLN(zero_init=False),
             init_std=0.3,

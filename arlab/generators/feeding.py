@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from arlab.backbones.attention import Mask
 from arlab.generators.conditioners import Condition
 from arlab.generators.frozen import FrozenTokenizer
-from arlab.heads.head import Head
+from arlab.heads.head import Head, embeds
 from arlab.orderings.ordering import Ordering, Prefix, Visibility
 from arlab.orderings.step import Kind, Layout, Slots
 
@@ -106,6 +106,9 @@ class SlotEmbedding(nn.Module):
             parts.append(part_BSD)
         h_BSD = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         h_BSD = h_BSD if inverse is None else h_BSD[:, inverse]
+        if self.training and embeds(ordering.carries) and not embeds(frozenset(kind for kind, _ in kinds)):
+            # Processes that share gradients wait for those of every weight, also where all tokens are masked.
+            h_BSD = h_BSD + 0 * head.embed(known.tokens[:, :1]).sum()
         vector_BSD = condition.vector[:, None]
         if Kind.NOISY in ordering.carries:
             vector_BSD = vector_BSD + head.embed_time(_time_of(slots, known, batch))

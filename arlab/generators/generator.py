@@ -140,9 +140,10 @@ class Generator(Module):
     def _refuse_pair(self) -> None:
         ordering, head = type(self.ordering).__name__, type(self.head).__name__
         if self.ordering.chooses and not self.head.tells_probability:
+            telling = "DiscreteHead" if self.tokenizer.space.discrete else "GaussianMixtureHead"
             raise ValueError(
                 f"ordering: this {ordering} keeps the tokens that are likeliest, but {head} does not tell how likely "
-                "what it drew is; choose DiscreteHead or GaussianMixtureHead, or sets chosen at random"
+                f"what it drew is; choose {telling}, or sets chosen at random"
             )
         if Kind.NOISY in self.ordering.carries and type(self.head).embed_time is Head.embed_time:
             raise ValueError(
@@ -165,8 +166,10 @@ class Generator(Module):
     @property
     def trained(self) -> float:
         """The share of the training steps that are over; 1 outside of training."""
-        if not self._num_steps:
+        if self._trainer is None or not self._trainer.training:
             return 1.0
+        # Asked for in the first step: the trainer makes its loaders for it, and before it restores a run is too early.
+        self._num_steps = self._num_steps or float(self._trainer.estimated_stepping_batches)
         return min(1.0, self.global_step / self._num_steps)
 
     # ---- one pass
@@ -235,7 +238,6 @@ class Generator(Module):
 
     def on_fit_start(self) -> None:
         """Tokenise images that never change once per run; always in the same batches, so that resuming is exact."""
-        self._num_steps = float(self.trainer.estimated_stepping_batches)
         # A trial of a step or two does not pay for tokens of all images.
         anew = self.ordering.draws_layouts and not self.tokenizer.splits
         needless = anew or bool(vars(self.trainer).get("fast_dev_run"))

@@ -28,8 +28,9 @@ class Masked(Ordering):
     drawn share of the tokens and learns these. By default all is MAR's; MaskGIT has ``mask_ratio: CosineRatio``, which
     it draws for each image, ``choice: ConfidenceChoice`` and ``set_sizes: CosineSizes`` of 8 steps.
 
-    The likelihood is that of a random order, of which one step drawn at random gives a bound; where tokens are chosen
-    by their confidence there is none.
+    The likelihood is that of a random order, of which one step drawn at random gives a bound: step s, which makes n_s
+    of N tokens known, with probability n_s / N, its log-probabilities summed N / n_s times. Where tokens are chosen by
+    their confidence there is none.
 
     Autoregressive Image Generation without Vector Quantization (MAR), arXiv 2406.11838; MaskGIT: Masked Generative
     Image Transformer, arXiv 2202.04200.
@@ -81,9 +82,12 @@ class Masked(Ordering):
         if self.choice.draws_all:
             return None
         order_BN, progresses = rng.permutation(layout.num_tokens), self._progresses(layout)
-        progress = progresses[int(rng.uniform()[0] * len(progresses))]
+        # A step is drawn as often as it has tokens: the mean of few tokens would say little of a step of many.
+        token = int(rng.uniform()[0] * layout.num_tokens)
+        progress = next(each for each in progresses if token < each.drawn)
         step = self._step(layout, prefix, order_BN, progress)
-        return Scored(Step(step.feed, step.read), times=len(progresses), exact=False)
+        times = layout.num_tokens / (progress.drawn - progress.known)
+        return Scored(Step(step.feed, step.read), times=times, exact=False)
 
     def _progresses(self, layout: Layout) -> list[Progress]:
         counts = self.set_sizes.counts(layout.num_tokens)

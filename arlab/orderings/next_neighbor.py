@@ -7,7 +7,7 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
-from arlab.orderings.ordering import Drawn, Ordering, Prefix, condition_slots, slots
+from arlab.orderings.ordering import Drawn, Ordering, Prefix, condition_slots, single_grid, slots
 from arlab.orderings.step import Kind, Layout, Progress, Read, Slots, Step
 from arlab.rng import Rng
 
@@ -33,11 +33,7 @@ class NextNeighbor(Ordering):
         pass
 
     def refuse(self, layout: Layout, pyramid: object) -> None:
-        if len(layout.shapes) != 1:
-            raise ValueError(
-                f"ordering: NextNeighbor walks a single grid, the tokenizer has {layout.shapes}; for tokens on levels "
-                "choose NextScale, NextFrequency or NextDepth"
-            )
+        single_grid(layout, type(self).__name__)
 
     def num_ways(self, layout: Layout) -> int:
         return layout.num_axes

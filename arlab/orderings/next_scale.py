@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from arlab.orderings.level_inputs import Accumulated, LevelInput
 from arlab.orderings.levels import Levels, refuse_two_pyramids
 from arlab.orderings.scale_schedules import ScaleSchedule
@@ -36,14 +38,14 @@ class NextScale(Levels):
     FlowAR: Scale-wise Autoregressive Image Generation Meets Flow Matching, arXiv 2412.15205
 
     Args:
-        patch_nums: the scales, as a ScalePyramid's; the tokenizer's where not given. A residual tokenizer has its own,
-            and others are refused.
+        patch_nums: the scales, as a ScalePyramid's; the tokenizer's or ``pyramid``'s where not given. A residual
+            tokenizer has its own, and others are refused.
         level_input: what a slot carries: all coarser scales (VAR) or the one before (FlexVAR).
         markov: whether a scale attends to itself only (HMAR); the coarser ones are in its input. Nothing is cached
             then, and the class must modulate the backbone.
         schedule: scales drawn anew in every training step.
         pyramid: along what continuous tokens of one level are split; ``ScalePyramid(residual=False)`` where not given.
-            A tokenizer of several levels has its own.
+            Its scales are ``patch_nums``, if these are given. A tokenizer of several levels has its own.
     """
 
     follows = ScalePyramid
@@ -63,13 +65,24 @@ class NextScale(Levels):
         self.schedule = schedule
         self.draws_layouts = schedule is not None
         self.pyramid = pyramid
+        self._split = ScalePyramid(patch_nums=patch_nums, residual=False) if pyramid is None else pyramid
+        if patch_nums is not None and self._split.patch_nums is None:
+            # A pyramid without scales of its own is one of these.
+            self._split = copy.copy(self._split)
+            self._split.patch_nums = patch_nums
 
     def latent_pyramid(self, layout: Layout) -> Pyramid:
-        return ScalePyramid(patch_nums=self.patch_nums, residual=False) if self.pyramid is None else self.pyramid
+        return self._split
 
     def refuse(self, layout: Layout, pyramid: Pyramid | None) -> None:
         super().refuse(layout, pyramid)
-        refuse_two_pyramids(self.pyramid, pyramid)
+        if self.pyramid is not None and pyramid is not self._split:
+            refuse_two_pyramids(self.pyramid, pyramid)
+        if pyramid is self._split and self.patch_nums is not None and self.choose_layout(layout) != layout:
+            raise ValueError(
+                f"{_KEY}: {self.patch_nums} are other scales than {self._split.patch_nums} of ordering.pyramid; give "
+                "one of them only"
+            )
         if self.schedule is not None and pyramid is not None and pyramid.residual:
             raise ValueError(
                 "ordering.schedule: draws other scales, but those of a residual pyramid are what it was trained on; "

@@ -59,12 +59,12 @@ class Scored:
 
     Attributes:
         step: the pass.
-        times: how often its sum counts, where it is one of several passes drawn at random.
+        times: how often its sum counts: 1 / probability of the pass, where it is one of several drawn at random.
         exact: whether this is log p itself; otherwise its mean over what was drawn is a lower bound.
     """
 
     step: Step
-    times: int = 1
+    times: float = 1.0
     exact: bool = True
 
 
@@ -107,6 +107,8 @@ class Ordering(Configurable, ABC):
     """Whether a step may draw tokens that an earlier step drew already, in place of what that step drew."""
     chooses: bool = False
     """Whether it looks at the probabilities of what was drawn, which heads then must tell."""
+    tells_targets: bool = False
+    """Whether only ``Slots.target`` says what a slot is asked for, so that places must read it."""
 
     @abstractmethod
     def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Generator[Step, Drawn | None, None]:
@@ -233,6 +235,24 @@ def causal(query: Slots, key: Slots) -> Tensor:
     return by_step(query, key) & (
         (key.step[None, :] < query.step[:, None]) | (key.order[None, :] <= query.order[:, None])
     )
+
+
+def single_grid(layout: Layout, name: str) -> tuple[int, ...]:
+    """The grid of a layout that has one level.
+
+    Args:
+        layout: where the tokens lie.
+        name: of the ordering that walks it.
+
+    Raises:
+        ValueError: there are several.
+    """
+    if len(layout.shapes) != 1:
+        raise ValueError(
+            f"ordering: {name} walks a single grid, the tokenizer has {layout.shapes}; for tokens on levels choose "
+            "NextScale, NextFrequency or NextDepth"
+        )
+    return layout.shapes[0]
 
 
 def condition_slots(prefix: Prefix, count: int | None = None) -> Slots:

@@ -12,7 +12,17 @@ import torch
 from torch import Tensor
 
 from arlab.orderings.annealing import Annealing, LinearAnnealing
-from arlab.orderings.ordering import Drawn, Ordering, Prefix, Scored, Visibility, causal, condition_slots, slots
+from arlab.orderings.ordering import (
+    Drawn,
+    Ordering,
+    Prefix,
+    Scored,
+    Visibility,
+    causal,
+    condition_slots,
+    single_grid,
+    slots,
+)
 from arlab.orderings.orders import Order, Walk
 from arlab.orderings.step import Kind, Layout, Progress, Read, Slots, Step
 from arlab.pyramids.pyramid import Pyramid
@@ -26,7 +36,7 @@ class RandomCausal(Ordering):
         predicts:  [  -  ,    o₁    ,   o₂ ,   o₃ , ...]       each slot is told which, by ``Slots.target``
 
     A slot sees those before it. Since a slot stands on the place of what it carries, only its target says what is asked
-    for: the backbone has to be given ``TargetPlaces``. A model trained to the end of the annealing knows ``order``, in
+    for: a backbone without ``TargetPlaces`` is refused. A model trained to the end of the annealing knows ``order``, in
     which it decodes, best.
 
     Randomized Autoregressive Visual Generation (RAR), arXiv 2411.00776.
@@ -38,17 +48,14 @@ class RandomCausal(Ordering):
 
     carries = frozenset({Kind.COND, Kind.TOKEN, Kind.LEARNED})
     static = False
+    tells_targets = True
 
     def __init__(self, *, order: Order | None = None, annealing: Annealing | None = None) -> None:
         self.order = Walk() if order is None else order
         self.annealing = LinearAnnealing() if annealing is None else annealing
 
     def refuse(self, layout: Layout, pyramid: Pyramid | None) -> None:
-        if len(layout.shapes) != 1:
-            raise ValueError(
-                f"ordering: RandomCausal walks a single grid, the tokenizer has {layout.shapes}; for "
-                "tokens on levels choose NextScale, NextFrequency or NextDepth"
-            )
+        single_grid(layout, type(self).__name__)
         self.order.refuse(layout)
 
     def num_learned(self, layout: Layout, prefix: Prefix) -> int:

@@ -11,7 +11,17 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
-from arlab.orderings.ordering import Drawn, Ordering, Prefix, Scored, Visibility, causal, condition_slots, slots
+from arlab.orderings.ordering import (
+    Drawn,
+    Ordering,
+    Prefix,
+    Scored,
+    Visibility,
+    causal,
+    condition_slots,
+    single_grid,
+    slots,
+)
 from arlab.orderings.orders import Order, RandomOrder
 from arlab.orderings.set_sizes import CosineSizes, SetSizes
 from arlab.orderings.step import Kind, Layout, Progress, Read, Slots, Step
@@ -46,11 +56,7 @@ class RandomInstructed(Ordering):
         self.set_sizes = CosineSizes(num_steps=88) if set_sizes is None else set_sizes
 
     def refuse(self, layout: Layout, pyramid: Pyramid | None) -> None:
-        if len(layout.shapes) != 1:
-            raise ValueError(
-                f"ordering: RandomInstructed walks a single grid, the tokenizer has {layout.shapes}; for "
-                "tokens on levels choose NextScale, NextFrequency or NextDepth"
-            )
+        single_grid(layout, type(self).__name__)
         self.order.refuse(layout)
 
     def directions(self, layout: Layout) -> tuple[tuple[int, ...], ...]:

@@ -11,7 +11,7 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
-from arlab.orderings.ordering import Drawn, Ordering, Prefix, condition_slots, slots
+from arlab.orderings.ordering import Drawn, Ordering, Prefix, condition_slots, single_grid, slots
 from arlab.orderings.step import Kind, Layout, Progress, Read, Slots, Step
 from arlab.pyramids.pyramid import Pyramid
 from arlab.rng import Rng
@@ -44,12 +44,7 @@ class RegionParallel(Ordering):
         self.regions = None if regions is None else tuple(regions)
 
     def refuse(self, layout: Layout, pyramid: Pyramid | None) -> None:
-        if len(layout.shapes) != 1:
-            raise ValueError(
-                f"ordering: RegionParallel walks a single grid, the tokenizer has {layout.shapes}; for "
-                "tokens on levels choose NextScale, NextFrequency or NextDepth"
-            )
-        regions, grid = self._regions(layout), layout.shapes[0]
+        grid, regions = single_grid(layout, type(self).__name__), self._regions(layout)
         if len(regions) != len(grid) or any(side % count for side, count in zip(grid, regions, strict=True)):
             choices = "; ".join(f"{_divisors(side)} along {side}" for side in grid)
             raise ValueError(

@@ -153,8 +153,11 @@ class Slots:
         return self._map(lambda column: column[index] if column.dim() == 2 else column)
 
     def to(self, device: torch.device) -> Slots:
-        """The same rows on another device."""
-        return self._map(lambda column: column.to(device))
+        """The same rows on another device, with what is known of them."""
+        there = self._map(lambda column: column.to(device))
+        if len(self):
+            _carry_over(self, there, self.kind, device, ("by_kind", "one_step", "staying"))
+        return there
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Slots:
         target = None if self.target is None else change(self.target)
@@ -224,8 +227,10 @@ class Read:
         return int(self.slot.shape[0])
 
     def to(self, device: torch.device) -> Read:
-        """The same reads on another device."""
-        return Read(*(getattr(self, field.name).to(device) for field in dataclasses.fields(self)))
+        """The same reads on another device, with what is known of them."""
+        there = Read(*(getattr(self, field.name).to(device) for field in dataclasses.fields(self)))
+        _carry_over(self, there, self.slot, device, ("single", "by_way"))
+        return there
 
     @cached_property
     def single(self) -> bool:
@@ -279,8 +284,10 @@ class Step:
         return self.feed.step[self.read.slot[:, 0]]
 
     def to(self, device: torch.device) -> Step:
-        """The same step on another device."""
-        return Step(self.feed.to(device), self.read.to(device), self.progress)
+        """The same step on another device, with what is known of it."""
+        there = Step(self.feed.to(device), self.read.to(device), self.progress)
+        _carry_over(self, there, self.read.slot, device, ("group_M",))
+        return there
 
     @staticmethod
     def cat(steps: Sequence[Step]) -> Step:
@@ -303,3 +310,21 @@ class Step:
             torch.cat([wide(r.weight) for r in reads]),
         )
         return Step(Slots.cat([step.feed for step in steps]), read)
+
+
+def _carry_over(here: object, there: object, column: Tensor, device: torch.device, names: Sequence[str]) -> None:
+    """Work out cached properties before rows leave the CPU: to read them on an accelerator is to wait for it."""
+    if column.device.type == "cpu" and device.type != "cpu":
+        for name in names:
+            vars(there)[name] = _moved(getattr(here, name), device)
+
+
+def _moved(value: object, device: torch.device) -> object:
+    """The same with every tensor in it on another device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: _moved(each, device) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_moved(each, device) for each in value)
+    return value

@@ -9,7 +9,17 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
-from arlab.orderings.ordering import Drawn, Ordering, Prefix, Visibility, by_step, causal, condition_slots, slots
+from arlab.orderings.ordering import (
+    Drawn,
+    Ordering,
+    Prefix,
+    Visibility,
+    by_step,
+    causal,
+    condition_slots,
+    single_grid,
+    slots,
+)
 from arlab.orderings.step import Kind, Layout, Progress, Read, Slots, Step
 from arlab.pyramids.pyramid import Pyramid
 from arlab.rng import Rng
@@ -69,14 +79,10 @@ class Traversal(Ordering):
             known += len(group)
 
     def _groups(self, layout: Layout) -> list[Tensor]:
-        if len(layout.shapes) != 1:
-            raise ValueError(
-                f"ordering: {type(self).__name__} walks a single grid, the tokenizer has {layout.shapes}; for tokens "
-                "on levels choose NextScale, NextFrequency or NextDepth"
-            )
+        grid = single_grid(layout, type(self).__name__)
         # A model may be built without memory, but its order has to be known.
         with torch.device("cpu"):
-            return self.groups(layout.shapes[0])
+            return self.groups(grid)
 
     def _refuse_no_partition(self, groups: list[Tensor], layout: Layout) -> None:
         named = [cell for group in groups for cell in group.tolist()]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Generator as PyGenerator
 from dataclasses import dataclass
 
 import pytest
@@ -26,16 +27,43 @@ from arlab.orderings.masked import Masked
 from arlab.orderings.next_neighbor import NextNeighbor
 from arlab.orderings.next_scale import NextScale
 from arlab.orderings.next_x import NextX
-from arlab.orderings.ordering import Prefix, condition_slots, slots
+from arlab.orderings.ordering import Drawn, Ordering, Prefix, Visibility, condition_slots, slots
 from arlab.orderings.random_instructed import RandomInstructed
 from arlab.orderings.raster import Raster
 from arlab.orderings.set_sizes import CosineSizes
-from arlab.orderings.step import Kind, Layout, Slots
-from arlab.rng import BatchRng
+from arlab.orderings.step import Kind, Layout, Progress, Read, Slots, Step
+from arlab.rng import BatchRng, Rng
 from tests.conformance.test_laws import Rows
 
 GRID = Layout(((2, 3),))
 PYRAMID = Layout(((1, 1), (1, 2), (2, 3)))
+
+
+class AskedAhead(Ordering):
+    """Token by token, behind a learned vector that is fed in the first step and stays."""
+
+    carries = frozenset({Kind.COND, Kind.TOKEN, Kind.LEARNED})
+
+    def __init__(self) -> None:
+        pass
+
+    def num_learned(self, layout: Layout, prefix: Prefix) -> int:
+        return 1
+
+    def visibility(self, layout: Layout) -> Visibility:
+        return Visibility.RULE
+
+    def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> PyGenerator[Step, Drawn | None, None]:
+        total = layout.num_tokens
+        for number in range(total):
+            if number:
+                before = torch.tensor([number - 1])
+                fed = slots(Kind.TOKEN, before, before, number)
+            else:
+                asked = slots(Kind.LEARNED, torch.tensor([0]), torch.tensor([-1]), 0, first=prefix.length)
+                fed = Slots.cat([condition_slots(prefix), asked]) if prefix.length else asked
+            read = Read.own(torch.tensor([number]), torch.tensor([len(fed) - 1]))
+            yield Step(fed, read, Progress(number, total, number, number + 1, total))
 
 
 @dataclass(frozen=True)
@@ -69,6 +97,7 @@ SUBJECTS = [
     *(TwoStages(Masked(set_sizes=CosineSizes(num_steps=3)), GRID, p) for p in (0, 2)),
     TwoStages(Masked(choice=ConfidenceChoice()), GRID),
     TwoStages(RandomInstructed(set_sizes=CosineSizes(num_steps=3)), GRID),
+    *(TwoStages(AskedAhead(), GRID, p) for p in (0, 2)),
     TwoStages(NextX(), Layout(((4, 4),))),
     TwoStages(NextScale(), PYRAMID),
 ]

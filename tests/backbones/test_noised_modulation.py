@@ -13,7 +13,9 @@ from arlab.generators.generator import Generator
 from arlab.generators.sampler import Sampler
 from arlab.heads.flow import FlowHead
 from arlab.heads.time_grids import EvenTimes
+from arlab.orderings.entities import WholeImage
 from arlab.orderings.next_block import NextBlock
+from arlab.orderings.next_x import NextX
 from arlab.orderings.ordering import Ordering, Prefix, slots
 from arlab.orderings.raster import Raster
 from arlab.orderings.step import Kind, Layout, Slots
@@ -91,3 +93,11 @@ def test_what_would_have_no_effect_is_refused() -> None:
         NoisedOnly(modulation=NoModulation())
     with pytest.raises(ValueError, match="NoisedOnly modulates noised slots, and this ordering feeds none"):
         generator(Raster())
+
+
+def test_clean_slots_must_be_trained() -> None:
+    with pytest.raises(ValueError, match="NoisedOnly leaves clean slots unmodulated, but in training NextX feeds none"):
+        generator(NextX())
+    # A single entity has nothing clean before it, in decoding neither.
+    for ordering in (NextX(entities=WholeImage()), NextBlock(entities=WholeImage()), NextBlock()):
+        generator(ordering)

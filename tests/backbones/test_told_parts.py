@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from arlab.backbones.encoder_decoder import EncoderDecoder
 from arlab.backbones.instruction_places import InstructionPlaces
 from arlab.backbones.modulation import AdaLN, NoModulation, SharedAdaLN
-from arlab.backbones.places import Places
+from arlab.backbones.places import LearnedPlaces, Places
 from arlab.backbones.rotary import AxialRotary
 from arlab.backbones.step_modulation import StepModulation
 from arlab.backbones.target_places import TargetPlaces
@@ -17,6 +18,8 @@ from arlab.conformance.toy import ToyHead, ToyTokenizer
 from arlab.generators.generator import Generator
 from arlab.generators.sampler import Sampler
 from arlab.optimization import split_by_decay
+from arlab.orderings.entities import SingleTokens
+from arlab.orderings.next_block import NextBlock
 from arlab.orderings.next_neighbor import NextNeighbor
 from arlab.orderings.next_scale import NextScale
 from arlab.orderings.ordering import Ordering, Prefix
@@ -59,8 +62,10 @@ def test_without_them_a_model_does_not_know_what_it_is_asked() -> None:
     """Which token of the two that are left is next only the target tells."""
     tokens = torch.randn(2, 6, 3)
     ordering = RandomCausal()
-    for places, told in (([TargetPlaces()], True), ([], False)):
-        model = generator(ordering, places=places)
+    for told in (True, False):
+        model = generator(ordering, places=[TargetPlaces()])
+        if not told:
+            torch.nn.init.zeros_(model.get_parameter("backbone.places.0.table"))
         condition = model.conditioner(torch.tensor([0, 0]))
         step = ordering.training(GRID, condition.prefix, BatchRng(0, 2), 0.0)
         swapped = step.read.token.clone()
@@ -70,6 +75,23 @@ def test_without_them_a_model_does_not_know_what_it_is_asked() -> None:
         other = Step(Slots(*(vars(step.feed) | {"target": target}).values()), step.read)
         one, two = (model.head.values(model.teacher_predict(s, tokens, condition)()) for s in (step, other))
         assert torch.equal(one[:, 4], two[:, 4]) is not told
+
+
+@pytest.mark.parametrize("backbone", [Transformer, EncoderDecoder])
+def test_a_backbone_that_tells_no_target_is_refused(backbone: type[Transformer] | type[EncoderDecoder]) -> None:
+    def build(places: list[Places]) -> Generator:
+        parts = {"ordering": RandomCausal(), "backbone": backbone(width=24, places=places), "head": ToyHead()}
+        return Generator(tokenizer=ToyTokenizer(GRID), **parts)  # type: ignore[arg-type]
+
+    for places in ([], [LearnedPlaces()]):
+        with pytest.raises(ValueError, match=r"RandomCausal must be told .* places: \[LearnedPlaces, TargetPlaces\]"):
+            build(places)
+    build([LearnedPlaces(), TargetPlaces()])
+
+
+@pytest.mark.parametrize("ordering", [RandomCausal(), Raster(), RandomInstructed()], ids=lambda o: type(o).__name__)
+def test_targets_are_declared(ordering: Ordering) -> None:
+    assert ordering.tells_targets is (trained(ordering).target is not None)
 
 
 # ---- instructions
@@ -106,6 +128,12 @@ def test_instructions_serve_any_layout_and_heads_divide() -> None:
         torch.testing.assert_close(one, other)
     with pytest.raises(ValueError, match=r"backbone\.places\.num_heads: 5 heads do not divide a width of 24"):
         InstructionPlaces(num_heads=5).build(24, GRID, 1)
+    with pytest.raises(ValueError, match=r"num_heads: 12 heads of a width of 24 have 2 channels each, .* at least 4"):
+        InstructionPlaces(num_heads=12).build(24, GRID, 1)
+    with pytest.raises(ValueError, match=r"num_heads: 8 heads of a width of 24 have 3 channels each"):
+        InstructionPlaces(num_heads=8).build(24, Layout(((6,),)), 1)
+    with pytest.raises(ValueError, match=r"^backbone\.places\.base: "):
+        InstructionPlaces(base=0)
     for wrong in (0, -1):
         with pytest.raises(ValueError, match=r"backbone\.places\.num_heads"):
             InstructionPlaces(num_heads=wrong)
@@ -138,7 +166,8 @@ def test_every_rank_of_the_sequence_has_a_vector_of_its_own() -> None:
     "inner", [AdaLN(zero_init=False), SharedAdaLN(zero_init=False)], ids=lambda m: type(m).__name__
 )
 def test_cached_and_whole_passes_agree(ordering: Ordering, inner: AdaLN | SharedAdaLN) -> None:
-    model = generator(ordering, modulation=StepModulation(modulation=inner))
+    places = [TargetPlaces()] if ordering.tells_targets else []
+    model = generator(ordering, places=places, modulation=StepModulation(modulation=inner))
     for use_cache in (True, False):
         sampler = Sampler(use_cache=use_cache)
         tokens = sampler.sample(model, torch.tensor([0, 1]), seeds=[0, 1]).tokens
@@ -173,6 +202,11 @@ def test_tables_do_not_decay() -> None:
 def test_refused(ordering: Ordering, parts: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         generator(ordering, **parts)
+
+
+def test_more_steps_than_vectors_are_refused_for_what_they_are() -> None:
+    with pytest.raises(ValueError, match=r"as many vectors as .* here 7, but NextBlock counts up to 12 steps"):
+        StepModulation().refuse(NextBlock(entities=SingleTokens()), GRID)
 
 
 def test_levels_may_be_told_by_step() -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
+from arlab.conformance.toy import toy_generator
 from arlab.data.facts import DataFacts
 from arlab.generators.conditioners import ClassLabel, Condition, Conditioner
 from arlab.generators.feeding import gather, mask_for, scatter
@@ -10,15 +12,28 @@ from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance
 from arlab.generators.sampler import Sampler
 from arlab.heads.discrete import DiscreteHead
+from arlab.heads.flow import FlowHead
+from arlab.heads.head import Head
+from arlab.orderings.mask_ratios import MaskRatio
+from arlab.orderings.masked import Masked
 from arlab.orderings.next_neighbor import NextNeighbor
 from arlab.orderings.ordering import Prefix, condition_slots, slots
 from arlab.orderings.raster import Raster
 from arlab.orderings.step import Kind, Layout, Slots
-from arlab.rng import Rng
+from arlab.rng import BatchRng, Rng
+from arlab.tokens import TokenSpace
 from tests.conformance.test_laws import Rows
 from tests.tiny import GrayLevels, tiny_backbone
 
 LAYOUT = Layout(((2, 3),))
+EMBEDDING = ("embedding.", "input.")
+
+
+class AllMasked(MaskRatio):
+    """Every token, in every step."""
+
+    def at(self, uniform: float) -> float:
+        return 1.0
 
 
 def fed(*index: int, step: int) -> Slots:
@@ -52,6 +67,26 @@ def test_no_table_where_none_is_needed() -> None:
     several = mask_for(NextNeighbor(), LAYOUT, Slots.cat([kept, two]), None).allowed
     assert several is not None
     assert several.tolist() == [[True, True, False, False]] * 2 + [[True] * 4] * 2
+
+
+@pytest.mark.parametrize(
+    ("head", "space"), [(DiscreteHead(), TokenSpace(3, 4)), (FlowHead(), TokenSpace(3))], ids=["codes", "vectors"]
+)
+def test_every_weight_has_a_gradient_where_no_token_is_fed(head: Head, space: TokenSpace) -> None:
+    """Or processes that train together wait for ever for the one that masked all tokens."""
+    made = toy_generator(Masked(mask_ratio=AllMasked()), LAYOUT, head=head, space=space).train()
+    tokens = torch.randint(4, (2, 6)) if space.discrete else torch.randn(2, 6, 3)
+    kinds: list[Tensor] = []
+    made.backbone.register_forward_pre_hook(lambda module, arguments: kinds.append(arguments[1].kind))
+    loss = made.objective.loss(made, tokens, torch.tensor([0, 1]), BatchRng(0, 2), LAYOUT)
+    loss.backward()
+    assert all((kind != Kind.TOKEN).all() for kind in kinds)
+    assert [name for name, parameter in made.named_parameters() if parameter.grad is None] == []
+    assert all(not parameter.grad.any() for name, parameter in head.named_parameters() if name.startswith(EMBEDDING))
+    with torch.no_grad():
+        made.slot_embedding.eval()
+        again = made.objective.loss(made, tokens, torch.tensor([0, 1]), BatchRng(0, 2), LAYOUT)
+    assert torch.equal(again, loss)
 
 
 def test_padding_is_hidden_from_all_but_itself() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from arlab.configurable import from_spec
+from arlab.conformance.toy import toy_generator
 from arlab.data.data import Batch
 from arlab.data.facts import DataFacts
 from arlab.generators.averaging import average
@@ -20,11 +21,14 @@ from arlab.generators.conditioners import ClassLabel
 from arlab.generators.generator import Generator
 from arlab.generators.sampler import Sampler
 from arlab.heads.discrete import DiscreteHead
+from arlab.heads.flow import FlowHead
 from arlab.optimization import AdamW, split_by_decay
+from arlab.orderings.choices import ConfidenceChoice
 from arlab.orderings.masked import Masked
 from arlab.orderings.next_neighbor import NextNeighbor
 from arlab.orderings.raster import Raster
 from arlab.orderings.set_sizes import CosineSizes
+from arlab.orderings.step import Layout
 from arlab.rng import BatchRng, Rng
 from arlab.runs import checkpoint as saving
 from tests.conformance.test_laws import Rows
@@ -317,3 +321,8 @@ def test_a_class_without_effect_is_refused() -> None:
             head=DiscreteHead(),
             conditioner=ClassLabel(num_slots=0),
         )
+
+
+def test_heads_that_tell_how_likely_are_named_for_the_tokens_there_are() -> None:
+    with pytest.raises(ValueError, match=r"FlowHead does not tell .* choose GaussianMixtureHead, or sets"):
+        toy_generator(Masked(choice=ConfidenceChoice()), Layout(((2, 3),)), head=FlowHead())

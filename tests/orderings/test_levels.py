@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from arlab.conformance.toy import ToyTokenizer
+from arlab.generators.frozen import FrozenTokenizer
 from arlab.orderings.level_inputs import Accumulated, Previous
 from arlab.orderings.levels import Levels
 from arlab.orderings.next_depth import NextDepth
@@ -87,3 +88,28 @@ def test_scales_of_its_own() -> None:
         NextScale(patch_nums=[1, 3]).choose_layout(Layout(((1, 1), (4, 4))))
     with pytest.raises(ValueError, match=r"ordering\.patch_nums: every side must be at least 1"):
         NextScale(patch_nums=[0, 3])
+
+
+def vectors(ordering: NextScale) -> FrozenTokenizer:
+    """Vectors on 4 x 4, as this ordering wants them."""
+    return FrozenTokenizer.ordered(ToyTokenizer(Layout(((4, 4),))), ordering)
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_patch_nums_are_those_of_a_pyramid_without(residual: bool) -> None:
+    pyramid = ScalePyramid(residual=residual)
+    given = vectors(NextScale(patch_nums=[1, 3, 4], pyramid=pyramid))
+    same = vectors(NextScale(pyramid=ScalePyramid(patch_nums=[1, 3, 4], residual=residual)))
+    assert given.layout == same.layout == Layout(((1, 1), (3, 3), (4, 4)))
+    latent = torch.randn(2, 16, 3)
+    assert torch.equal(given.split(latent), same.split(latent))
+    # What was given stays as it was.
+    assert pyramid.patch_nums is None
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_patch_nums_given_twice_have_to_be_the_same(residual: bool) -> None:
+    pyramid = ScalePyramid(patch_nums=[1, 4], residual=residual)
+    with pytest.raises(ValueError, match=r"patch_nums: \[1, 2, 4\] are other scales than \[1, 4\] of ordering.pyramid"):
+        vectors(NextScale(patch_nums=[1, 2, 4], pyramid=pyramid))
+    assert vectors(NextScale(patch_nums=[1, [4, 4]], pyramid=pyramid)).layout == Layout(((1, 1), (4, 4)))

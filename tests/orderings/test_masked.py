@@ -223,10 +223,24 @@ def log_prob_of_order(generator: Generator, tokens: Tensor, label: Tensor, order
 def test_the_mean_of_the_scored_steps_is_the_sum_of_all() -> None:
     generator = tiny_generator(Masked(set_sizes=CosineSizes(num_steps=4)))
     tokens, label, order = torch.tensor([[0, 2, 1, 1, 0, 2]]), torch.tensor([1]), (3, 0, 5, 1, 4, 2)
-    draws = [generator.bound(tokens, label, Given(order, (step + 0.5) / 4)) for step in range(4)]
-    mean = float(torch.stack(draws).mean())
+    # One draw for each of the six tokens: a step is drawn as often as it has tokens.
+    sizes = CosineSizes(num_steps=4).counts(6)
+    uniforms = [(token + 0.5) / 6 for token in range(6)]
+    scored = [generator.ordering.scored(generator.layout, Prefix(1), Given(order, uniform)) for uniform in uniforms]
+    assert [len(each.step.read) for each in scored] == [size for size in sizes for _ in range(size)]
+    assert all(each.times == pytest.approx(6 / len(each.step.read)) for each in scored)
+    assert len(set(sizes)) > 1
+    mean = float(torch.stack([generator.bound(tokens, label, Given(order, uniform)) for uniform in uniforms]).mean())
     assert mean == pytest.approx(log_prob_of_order(generator, tokens, label, order), rel=1e-5)
     assert generator.log_prob(tokens, label) is None
+
+
+def test_steps_of_even_loss_give_bounds_of_even_size() -> None:
+    """Where every token costs the same, whatever the step, the bound is no matter of chance."""
+    ordering = Masked(set_sizes=CosineSizes(num_steps=4))
+    scored = [ordering.scored(GRID, Prefix(1), BatchRng(seed, 1)) for seed in range(50)]
+    assert len({len(each.step.read) for each in scored}) > 1
+    assert all(each.times * len(each.step.read) == pytest.approx(16) for each in scored)
 
 
 @torch.no_grad()

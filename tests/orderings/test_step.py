@@ -157,3 +157,31 @@ def test_step_cat_widens_tokens_that_differ_per_sample() -> None:
     whole = Step.cat([Step(tokens(0), Read.own(torch.tensor([0]), torch.tensor([0]))), Step(tokens(1, step=1), drawn)])
     assert whole.read.token.tolist() == [[0, 2], [0, 1]]
     assert whole.read.slot.tolist() == [[0], [1]]
+
+
+# ---- what is known of rows goes with them
+
+
+def test_nothing_is_read_on_another_device() -> None:
+    """Tensors on the meta device hold nothing: whoever reads them fails."""
+    fed = Slots.cat([tokens(0), condition_slots(Prefix(1)), tokens(1, 2, step=1, keep=False)])
+    way, weight = torch.tensor([[0, 1], [1, 0]]), torch.full((2, 2), 0.5)
+    here = Step(fed, Read(torch.tensor([3, 4]), torch.tensor([[0, 2], [2, 3]]), way, weight))
+    there = here.to(torch.device("meta"))
+    assert there.feed.kind.is_meta
+    kinds, inverse = there.feed.by_kind
+    assert [(kind, len(rows), rows.is_meta) for kind, rows in kinds] == [(Kind.COND, 1, True), (Kind.TOKEN, 3, True)]
+    assert inverse is not None
+    assert inverse.is_meta
+    assert not there.feed.one_step
+    assert there.feed.staying is not None
+    assert (there.feed.staying.is_meta, len(there.feed.staying)) == (True, 2)
+    assert not there.read.single
+    assert [(number, *(part.shape for part in parts)) for number, parts in there.read.by_way.items()] == [
+        (number, *(part.shape for part in parts)) for number, parts in here.read.by_way.items()
+    ]
+    assert all(part.is_meta for parts in there.read.by_way.values() for part in parts)
+    assert there.group_M.is_meta
+    assert here.group_M.tolist() == [0, 1]
+    # Nor is anything read of rows that are there already.
+    assert there.to(torch.device("meta")).feed.kind.is_meta
