@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -88,38 +89,55 @@ def _parsed(word: str, hint: object, at: str) -> object:
     Raises:
         ValueError: it is no number, or whatever else alone is wanted.
     """
-    wanted = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    wanted = _members(hint)
     try:
         value: object = yaml.safe_load(word)
     except yaml.YAMLError:
         value = word
     if str in wanted and value is not None:
         return word
+    if float in wanted and isinstance(value, str):
+        # To YAML 1e-3 is a text.
+        with contextlib.suppress(ValueError):
+            value = float(value)
     plain = tuple(each for each in wanted if isinstance(each, type) and each in _PLAIN)
     if len(plain) == len(wanted) and not isinstance(value, (*plain, *((int,) if float in plain else ()))):
         names = " or ".join("null" if each is type(None) else each.__name__ for each in plain)
         raise ValueError(f"{at}: expected {names}, got {word!r}")
-    return _located(value, at)
+    return _located(value, hint, at)
 
 
-def _located(value: object, at: str) -> object:
-    """The same with every class that is named without its module named in full.
+def _located(value: object, hint: object, at: str) -> object:
+    """The same with every part, given by the bare name of its class or as {class_path, init_args}, named in full.
 
     Raises:
-        ValueError: there is no such class.
+        ValueError: there is no such part, or options are given of none.
     """
+    members = _members(hint)
     if isinstance(value, list):
-        return [_located(each, at) for each in value]
-    if not isinstance(value, dict):
+        inner = next((get_args(each)[:1] for each in members if get_origin(each) in (list, tuple)), ())
+        return [_located(each, inner[0] if inner else None, f"{at}[{k}]") for k, each in enumerate(value)]
+    kinds = [each for each in members if isinstance(each, type) and issubclass(each, Configurable)]
+    if not kinds or str in members or not isinstance(value, (str, dict)):
         return value
-    located = {key: _located(each, at) for key, each in value.items()}
-    name = located.get("class_path")
-    if isinstance(name, str) and "." not in name:
-        cls = next((cls for cls in _below(Configurable) if cls.__name__ == name), None)
-        if cls is None:
-            raise ValueError(f"{at}: no component is called {name!r} (arlab list)")
-        located["class_path"] = f"{cls.__module__}.{name}"
-    return located
+    known = {cls.__name__: cls for kind in kinds for cls in _below(kind) if not inspect.isabstract(cls)}
+    part: dict[str, object] = {"class_path": value} if isinstance(value, str) else value
+    path, given = str(part.get("class_path", "")), part.get("init_args")
+    if "." in path:
+        return part
+    if path not in known:
+        got = f"got {path!r}" if path else "got options without class_path"
+        raise ValueError(f"{at}: expected one of {', '.join(sorted(known))}, {got}")
+    cls = known[path]
+    hints = get_type_hints(cls.__init__)
+    given = given if isinstance(given, dict) else {}
+    options = {key: _located(each, hints.get(key), f"{at}.{key}") for key, each in given.items()}
+    return {"class_path": f"{cls.__module__}.{path}", "init_args": options}
+
+
+def _members(hint: object) -> tuple[object, ...]:
+    """The types of a union, or the type itself."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
 def _below(cls: type[T]) -> Iterator[type[T]]:

@@ -89,10 +89,10 @@ def xar(width: int, layers: int) -> int:
 def mar(width: int, layers: int, inner: int, blocks: int) -> int:
     """Parameters of the released MAR with so many blocks in both stages together, and a head of so many blocks.
 
-    A block: attention 4 D², the MLP 8 D², with biases of 4 and 5 D, two norms of 2 D. Around them 16 numbers to D, D to D
-    between the stages, a mask, 1,000 classes and 'no class', tables of 64 + 256 places for the stages and of 256 for what
-    leaves, three norms. The head: 256 waves of the time to W to W, D to W, 16 numbers to W; its blocks 5 W² and 7 W, a
-    norm of 2 W; the condition to two vectors, and W to 32.
+    A block: attention 4 D², the MLP 8 D², with biases of 4 and 5 D, two norms of 2 D. Around them 16 numbers to D, D
+    to D between the stages, a mask, 1,000 classes and 'no class', tables of 64 + 256 places for the stages and of 256
+    for what leaves, three norms. The head: 256 waves of the time to W to W, D to W, 16 numbers to W; its blocks 5 W²
+    and 7 W, a norm of 2 W; the condition to two vectors, and W to 32.
     """
     trunk = layers * (12 * width**2 + 13 * width)
     around = 17 + (width + 1) + 1 + (CLASSES + 1) + 2 * (64 + 256) + 256 + 6

@@ -62,8 +62,7 @@ def write_plan(found: Sequence[Component], options: Sequence[str], grid: tuple[i
     component = found[0]
     if component.abstract or not issubclass(component.cls, Ordering):
         raise ValueError(f"{component.name}: only an ordering has a plan to draw (arlab list orderings)")
-    words = [_with_part(component, option) for option in options]
-    plan = read_plan(named([component.name, *words], Ordering, "name"), grid)
+    plan = read_plan(named([component.name, *options], Ordering, "name"), grid)
     if out.suffix.lower() == ".png":
         from arlab.drawing.plan_picture import plan_picture
         from arlab.images import save_png
@@ -75,17 +74,3 @@ def write_plan(found: Sequence[Component], options: Sequence[str], grid: tuple[i
     with written_whole(out) as draft:
         save_film(plan_frames(plan), draft)
     return f"{plan.headline}, {len(shown_steps(plan))} frames"
-
-
-def _with_part(component: Component, word: str) -> str:
-    """KEY={class_path: ...} for KEY=NAME, where the option takes a component or a member by its name."""
-    from arlab.cli.catalogue import components
-
-    key, _, value = word.partition("=")
-    choices = next((option.choices for option in component.options if option.name == key), ())
-    if not choices or value.startswith("{") or value == "null":
-        return word
-    if value not in choices:
-        raise ValueError(f"name: {component.name}: {key}: expected one of {', '.join(choices)}, got {value!r}")
-    part = next((each.cls for each in components() if each.name == value), None)
-    return word if part is None else f"{key}={{class_path: {part.__module__}.{part.__name__}}}"

@@ -59,9 +59,17 @@ def test_parts_are_taken_by_their_bare_names(capsys: pytest.CaptureFixture[str])
     sizes = "set_sizes={class_path: CosineSizes, init_args: {num_steps: 3}}"
     assert main(["describe", "Masked", sizes, "choice=ConfidenceChoice", "--grid", "2x3", "--out", "plan.png"]) == 0
     assert "6 tokens in 3 steps" in capsys.readouterr().out
-    wrong = sizes.replace("CosineSizes", "Cosines")
-    assert main(["describe", "Masked", wrong, "--grid", "2x3", "--out", "plan.png"]) == 2
-    assert "set_sizes: no component is called 'Cosines'" in capsys.readouterr().err
+    walk = "order={class_path: Walk, init_args: {traversal: Snake}}"
+    assert main(["describe", "RandomCausal", walk, "--grid", "2x3", "--out", "plan.png"]) == 0
+    for word, told in (
+        (sizes.replace("CosineSizes", "Cosines"), "set_sizes: expected one of ArccosSizes, CosineSizes, LinearSizes"),
+        ("set_sizes={num_steps: 3}", "got options without class_path"),
+        ("choice=Confident", "choice: expected one of ConfidenceChoice, RandomChoice, got 'Confident'"),
+    ):
+        assert main(["describe", "Masked", word, "--grid", "2x3", "--out", "plan.png"]) == 2
+        assert told in capsys.readouterr().err
+    assert main(["describe", "RandomCausal", walk.replace("Snake", "NextX"), "--grid", "2x3", "--out", "plan.png"]) == 2
+    assert "order.traversal: expected one of" in capsys.readouterr().err
 
 
 def test_a_plugin_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:

@@ -237,7 +237,7 @@ def test_refused() -> None:
         generator(NextScale(pyramid=ScalePyramid()), of=levels)
     with pytest.raises(ValueError, match=r"ordering\.schedule: draws other scales, but those of a residual pyramid"):
         generator(NextScale(pyramid=ScalePyramid(), schedule=RandomScales()))
-    with pytest.raises(ValueError, match=r"patch_nums: \[1, 4\] are other scales than \[1, 2, 4\] of ordering\.pyramid"):
+    with pytest.raises(ValueError, match=r"patch_nums: \[1, 4\] are other scales than \[1, 2, 4\] of"):
         generator(NextScale(pyramid=ScalePyramid(patch_nums=[1, 2, 4]), patch_nums=[1, 4]))
     with pytest.raises(ValueError, match=r"the last level is \[5, 5\], but must be the latent's own grid"):
         generator(NextScale(patch_nums=[1, 5]))
