@@ -44,7 +44,11 @@ def asked(experiment: Path, overlay: Path) -> Experiment:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=name)
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=name)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] if "emoji32" in path.parts else []) for path in EXPERIMENTS],
+    ids=name,
+)
 def test_an_overlay_fits_an_experiment(path: Path, overlay: Path) -> None:
     experiment = asked(path, overlay)
     made = experiment.tokenizer_experiment()
