@@ -30,11 +30,11 @@ class FlowHead(DenoisingHead):
     """Rectified flow: x_t = (1 - t) x + t ε; the denoiser learns the velocity v = ε - x, and dx/dt = v leads back.
 
     The loss is the mean squared error of the velocity over a token's values. Guidance exaggerates the velocity,
-    u + s (c - u), for times from ``guided_from`` to ``guided_until`` (Applying Guidance in a Limited Interval Improves
-    Sample and Distribution Quality in Diffusion Models, arXiv 2404.07724); temperature multiplies the noise a draw
-    begins with. Top-k and top-p have no meaning here: samplers refuse them. There is no exact likelihood, but a bound.
+    u + s (c - u), for times from ``guided_from`` to ``guided_until``; temperature multiplies the noise a draw begins
+    with. Top-k and top-p have no meaning here: samplers refuse them. There is no exact likelihood, but a bound.
 
-    Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow, arXiv 2209.03003.
+    Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow, arXiv 2209.03003; Applying
+    Guidance in a Limited Interval Improves Sample and Distribution Quality in Diffusion Models, arXiv 2404.07724.
 
     Args:
         denoiser: the network; by default ``TokenMLP``, or ``BackboneDenoiser`` where the ordering feeds noised slots.
