@@ -6,7 +6,6 @@ Letters: N images, B batch, C channels, H and W image sides.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import math
 import os
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from arlab.data.data import Part
     from arlab.data.facts import DataFacts
     from arlab.images import Picture
-    from arlab.metrics.reconstruction import Figure, Reconstructed
+    from arlab.metrics.reconstruction import Reconstructed
     from arlab.tokenizers.tokenizer import Tokenizer
 
 _EXAMPLES = """\
@@ -98,7 +97,7 @@ def main(argv: list[str]) -> int:
         "data": held[KEY]["data"],
         "batch_size": options.batch_size,
         **_surroundings(tokenizer),
-        "figures": {name: _plain(figure) for name, figure in measured.figures.items()},
+        "figures": {name: figure.plain() for name, figure in measured.figures.items()},
     }
     save_png(_grid(measured), picture)
     write_text(out, json.dumps(record, indent=2, allow_nan=False) + "\n")
@@ -222,12 +221,6 @@ def _measure(options: argparse.Namespace, tokenizer: Tokenizer, spec: Any) -> Re
 
 
 # ---- what is left of it
-
-
-def _plain(figure: Figure) -> dict[str, Any]:
-    """A figure for a JSON file, which has no infinity: null, where nothing was lost."""
-    value = figure.value if math.isfinite(figure.value) else None
-    return {"value": value, "unit": figure.unit, "protocol": dataclasses.asdict(figure.protocol)}
 
 
 def _surroundings(tokenizer: Tokenizer) -> dict[str, Any]:

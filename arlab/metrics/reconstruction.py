@@ -19,29 +19,13 @@ from arlab.data.data import Part
 from arlab.features.feature_network import FeatureNetwork
 from arlab.images import to_uint8
 from arlab.metrics.distances import kernel_distance, reconstruction_frechet
+from arlab.metrics.figure import Figure, meaning
 from arlab.metrics.protocol import Protocol
 from arlab.tokenizers.learned import LearnedTokenizer
 from arlab.tokenizers.quantizers.quantizer import COUNTED, count_codes, perplexity, usage, whole
 from arlab.tokenizers.tokenizer import Tokenizer
 
-UNITS = {"psnr": "dB"}
-"""Of the figures that are no pure numbers and whose names do not say it."""
 _SSIM_WINDOW = 11
-
-
-@dataclasses.dataclass(frozen=True)
-class Figure:
-    """A measured number.
-
-    Attributes:
-        value: in ``unit``.
-        unit: None for pure numbers.
-        protocol: how it was measured.
-    """
-
-    value: float
-    unit: str | None
-    protocol: Protocol
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +160,7 @@ class _Sums:
             protocol, feature_network=self.network.name, feature_hash=self.network.weights_hash
         )
         groups = ((of_pixels, protocol), (seen, by_network), (of_tokens, protocol))
-        return {name: Figure(value, UNITS.get(name), how) for group, how in groups for name, value in group.items()}
+        return {name: Figure(value, meaning(name).unit, how) for group, how in groups for name, value in group.items()}
 
 
 def own_codebooks(tokenizer: Tokenizer) -> bool:
