@@ -17,10 +17,10 @@ from arlab.cli.errors import suggestion
 from arlab.cli.lightning_cli import ArlabCLI
 from arlab.cli.prepared import Prepared
 from arlab.cli.schema import checked, named
-from arlab.cli.start import content_of
 from arlab.configurable import from_spec, to_plain
 from arlab.data.data import ImageData
 from arlab.data.facts import DataFacts
+from arlab.runs.content import content_of
 from arlab.runs.folder import RunFolder, runs_root
 from arlab.runs.resolve import resolve
 from arlab.tokenizers.tokenizer import Tokenizer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +72,16 @@ class ArlabCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Nothing yet."""
 
+    @cached_property
     def text(self) -> str:
         """The whole configuration as YAML, defaults included."""
-        written: str = self.parser.dump(self.config, skip_none=False)
+        # It was validated as it was parsed; that takes longer than all else here.
+        written: str = self.parser.dump(self.config, skip_none=False, skip_validation=True)
         return written
 
     def plain(self) -> dict[str, Any]:
         """The whole configuration as plain data."""
-        plain: dict[str, Any] = yaml.safe_load(self.text())
+        plain: dict[str, Any] = yaml.safe_load(self.text)
         return plain
 
     def build_model(self) -> Module:

@@ -81,7 +81,7 @@ class Prepared:
     def record(self, start: Start) -> dict[str, str]:
         """What the run's folder says of it, as files by name: the whole configuration, and what its key is made of."""
         source = "" if start.source is None else yaml.safe_dump({"start": str(self.named_start)})
-        return {"config.yaml": self.cli.text() + source, "key.json": json.dumps(start.record, indent=2) + "\n"}
+        return {"config.yaml": self.cli.text + source, "key.json": json.dumps(start.record, indent=2) + "\n"}
 
     def changes(self, source: Path, held: Mapping[str, Any], model: Module) -> list[str]:
         """In what the model and its training differ from those that another run's checkpoint was made with.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arlab.cli.parser import Parser
+from arlab.cli.sampling_options import add_sampling, check_sampling, drawing_of
 from arlab.plugins import load_found, load_named
 from arlab.ranges import require
 from arlab.runs.files import refuse_unwritable
@@ -34,35 +35,8 @@ def parser() -> Parser:
     options.add_argument("run", metavar="RUN", help="run folder, experiment folder, checkpoint or export")
     options.add_argument("--num_images", type=int, default=64, metavar="N", help="images in all (%(default)s)")
     options.add_argument("--classes", nargs="+", metavar="CLASS", help="indices or names, taken in turn (all)")
-    options.add_argument(
-        "--guidance_scale", type=float, default=1.0, metavar="S", help="exaggerate the class; 1 = not (%(default)s)"
-    )
-    options.add_argument(
-        "--guidance",
-        nargs="+",
-        metavar=("NAME", "KEY=VALUE"),
-        help="a schedule in place of --guidance_scale, e.g. LinearGuidance start=1 end=2.5 (arlab list guidance)",
-    )
+    add_sampling(options)
     options.add_argument("--seed", type=int, default=0, metavar="N", help="of all randomness (%(default)s)")
-    options.add_argument(
-        "--temperature",
-        type=float,
-        nargs="+",
-        default=[1.0],
-        metavar="T",
-        help="0 takes the most likely token (1.0); several: one a step, the last from there on",
-    )
-    options.add_argument(
-        "--top_k",
-        type=int,
-        nargs="+",
-        default=[0],
-        metavar="K",
-        help="draw among the K most likely tokens; 0 = all (0); several: one a step, the last from there on",
-    )
-    options.add_argument(
-        "--top_p", type=float, default=1.0, metavar="P", help="of those, the fewest with this mass (%(default)s)"
-    )
     options.add_argument(
         "--patch_nums",
         nargs="+",
@@ -89,18 +63,13 @@ def main(argv: list[str]) -> int:
 
     from arlab.cli.film import Film
     from arlab.cli.progress import Progress
-    from arlab.discovery import named
     from arlab.generators.generator import Generator
-    from arlab.generators.guidance import Guidance
-    from arlab.generators.schedules import PerStep
     from arlab.trained import Trained
 
     load_named(options.plugins)
-    temperature, top_k = (
-        PerStep(values=tuple(given)) if len(given) > 1 else given[0] for given in (options.temperature, options.top_k)
-    )
     trained = Trained(load_model(run, Generator))
     load_found()
+    drawing = drawing_of(options)
     film = None if options.steps_out is None else Film()
     batches = math.ceil(options.num_images / max(1, options.batch_size))
     with Progress("steps") as progress:
@@ -114,12 +83,12 @@ def main(argv: list[str]) -> int:
         pictures = trained.sample(
             classes=options.classes,
             num_images=options.num_images,
-            guidance_scale=options.guidance_scale,
-            guidance=None if options.guidance is None else named(options.guidance, Guidance, "guidance"),
+            guidance_scale=drawing.guidance_scale,
+            guidance=drawing.guidance,
             seed=options.seed,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=options.top_p,
+            temperature=drawing.temperature,
+            top_k=drawing.top_k,
+            top_p=drawing.top_p,
             patch_nums=None if options.patch_nums is None else [_sides(word) for word in options.patch_nums],
             batch_size=options.batch_size,
             device=options.device,
@@ -146,9 +115,7 @@ def _check(options: argparse.Namespace) -> None:
     """See that what was asked for can be drawn and written, before anything is computed."""
     for word in options.patch_nums or ():
         _sides(word)
-    for key in ("temperature", "top_k"):
-        for value in getattr(options, key):
-            require(key, value, at_least=0)
+    check_sampling(options)
     if options.out.suffix.lower() != ".png":
         raise ValueError(f"out: must be a .png file, got {options.out}")
     if options.out.is_dir():

@@ -173,7 +173,7 @@ def evaluate(request: Request) -> int:
 
 def print_config(request: Request) -> int:
     """The whole configuration, defaults included."""
-    print(from_request(request).assembled(None, None).cli.text(), end="")
+    print(from_request(request).assembled(None, None).cli.text, end="")
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arlab.cli.fingerprint import key_of
+from arlab.runs.content import content_of
 from arlab.runs.folder import RunFolder
 
 LAST = "last"
@@ -73,16 +73,6 @@ def find_start(runs: Path, settings: Mapping[str, Any], named: str | None) -> St
     record["start"] = {"named": named, "path": str(path), "content": content}
     resumable = _resumable(folder)
     return Start(folder, resumable or path, None if resumable else path, record)
-
-
-def content_of(path: Path) -> str:
-    """The first 8 hexadecimal digits of the SHA-256 of a file, or of all files of an export."""
-    digest = hashlib.sha256()
-    for each in sorted(path.iterdir()) if path.is_dir() else [path]:
-        with each.open("rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-    return digest.hexdigest()[:8]
 
 
 def made_with(checkpoint: Path) -> dict[str, Any]:

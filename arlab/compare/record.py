@@ -27,6 +27,7 @@ class Evaluation:
         ordering: its class.
         head: its class.
         tokenizer: its class.
+        tokenizer_sha256: of its configuration and weights (``arlab.tokenizers.identity``).
         source: the name of the data set.
         figures: of the generator, by name (``arlab.metrics.figure``).
         tokenizer_figures: of its tokenizer.
@@ -43,6 +44,7 @@ class Evaluation:
     ordering: str
     head: str
     tokenizer: str
+    tokenizer_sha256: str
     source: str
     figures: dict[str, Figure]
     tokenizer_figures: dict[str, Figure]

@@ -48,7 +48,7 @@ def _samples(step: Step, index: Tensor) -> Step:
 def _ask(subject: Subject, name: str, step: Step, asked_B: Tensor) -> None:
     """Sample b is asked about prediction asked_b, so that one backward pass gives all these rows of the Jacobian."""
     generator = subject.generator()
-    torch.manual_seed(subject.seed)
+    torch.default_generator.manual_seed(subject.seed)
     width, batch = generator.tokenizer.space.width, len(asked_B)
     tokens = torch.randn(batch, subject.layout.num_tokens, width, requires_grad=True)
     noisy = torch.randn(batch, len(step.read), width, requires_grad=True)
@@ -183,7 +183,7 @@ def _mixed(generator: Generator, predicted: Predicted) -> Tensor:
 
 def _truth(subject: Subject, batch: int = 2) -> tuple[Generator, Tensor, Tensor, Tensor]:
     generator = subject.generator()
-    torch.manual_seed(subject.seed + 1)
+    torch.default_generator.manual_seed(subject.seed + 1)
     shape = (batch, subject.layout.num_tokens, generator.tokenizer.space.width)
     return generator, torch.randn(shape), torch.randn(shape), torch.rand(shape[:2])
 

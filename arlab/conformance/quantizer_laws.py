@@ -48,7 +48,7 @@ class QuantizerSubject:
     def bound(self) -> Quantizer:
         """A quantizer like it, bound, in evaluation mode."""
         state = torch.get_rng_state()
-        torch.manual_seed(self.seed)
+        torch.default_generator.manual_seed(self.seed)
         quantizer = fresh(self.quantizer)
         quantizer.bind(self.width, self.grid)
         torch.set_rng_state(state)

@@ -62,7 +62,7 @@ def tokenizer_cases(tokenizer: Tokenizer, size: Grid) -> list[TokenizerSubject]:
     made = []
     for channels in (1, 3):
         facts = DataFacts("toy", channels, (size[0], size[1]), ("a", "b"))
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         like_it = from_spec({**record, "init_args": {**arguments, "facts": to_plain(facts)}}, Tokenizer)
         made.append(TokenizerSubject(like_it.eval()))
     return made

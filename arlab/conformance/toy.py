@@ -136,7 +136,8 @@ def toy_generator(
         space: what tokens are; vectors of three numbers where not given.
     """
     rng_state = torch.get_rng_state()
-    torch.manual_seed(seed)
+    # Thousands of these are made: torch.manual_seed would write down the call stack for each device, too.
+    torch.default_generator.manual_seed(seed)
     given = TokenSpace(3) if space is None else space
     generator = Generator(
         tokenizer=ToyTokenizer(layout, given.width, given.codebook_size),

@@ -50,6 +50,10 @@ class FeatureClassifier(Extractor, Configurable):
         num_classes: K.
         widths: channels after each block; each block halves the sides.
         num_features: D.
+        class_names: of the K classes, in their order; empty: not known.
+
+    Raises:
+        ValueError: there are names, but not K.
     """
 
     def __init__(
@@ -60,11 +64,15 @@ class FeatureClassifier(Extractor, Configurable):
         num_classes: int = 10,
         widths: tuple[int, ...] = (32, 64, 128),
         num_features: int = 64,
+        class_names: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
+        if class_names and len(class_names) != num_classes:
+            raise ValueError(f"class_names: {num_classes} classes, got {len(class_names)} names")
         self.name = name
         self.channels = channels
         self.num_features = num_features
+        self.class_names = tuple(class_names)
         self.trunk = nn.Sequential(*map(_Block, (channels, *widths[:-1]), widths))
         self.project = nn.Linear(widths[-1], num_features)
         self.norm = nn.BatchNorm1d(num_features, affine=False)
@@ -82,7 +90,7 @@ class FeatureClassifier(Extractor, Configurable):
             raise ValueError(f"{self.name}: images must be (B, {self.channels}, H, W), got {tuple(pixel_BCHW.shape)}")
         scaled_BCHW = pixel_BCHW.to(self.project.weight.dtype) / 127.5 - 1
         feature_BD = self.features(scaled_BCHW)
-        return Classified(feature_BD, self.classify(feature_BD))
+        return Classified(feature_BD, self.logits(feature_BD))
 
     @torch.no_grad()
     def read(self, pixel_NCHW: Tensor, batch_size: int = 250) -> Classified:
@@ -108,6 +116,10 @@ class FeatureClassifier(Extractor, Configurable):
     def features(self, image_BCHW: Tensor) -> Tensor:
         feature_BD: Tensor = self.norm(self.project(self.trunk(image_BCHW).mean((2, 3))))
         return feature_BD
+
+    def logits(self, feature_BD: Tensor) -> Tensor:
+        logits_BK: Tensor = self.classify(feature_BD)
+        return logits_BK
 
     @property
     def weights_hash(self) -> str:

@@ -1,6 +1,6 @@
 """EfficientNet-Lite0, whose ImageNet weights come with a package.
 
-Letters: B batch, C channels, H and W image sides, D features.
+Letters: B batch, C channels, H and W image sides, D features, K classes.
 """
 
 from __future__ import annotations
@@ -71,6 +71,10 @@ class _Extractor(Extractor):
 
     def features(self, image_BCHW: Tensor) -> Tensor:
         return self._run(self.layers(image_BCHW)[-1], "_conv_head", "_bn1", "_swish").mean((2, 3))
+
+    def logits(self, feature_BD: Tensor) -> Tensor:
+        """Scores of the 1,000 classes of ImageNet; linear, since dropout does nothing in evaluation."""
+        return self._run(feature_BD, "_fc")
 
     def _run(self, x_BCHW: Tensor, *names: str) -> Tensor:
         for name in names:

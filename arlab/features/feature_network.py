@@ -1,6 +1,6 @@
 """The contract of feature networks: what images are compared in, in training and in figures.
 
-Letters: B batch, N images, C channels, H and W image sides, D features.
+Letters: B batch, N images, C channels, H and W image sides, D features, K classes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ class Extractor(nn.Module, ABC):
     """What protocols call it."""
     channels: int
     """Of the images it takes; 3 takes gray images as well, repeated."""
+    class_names: tuple[str, ...] = ()
+    """Those of its logits, in their order; empty where they are not known, or it classifies nothing."""
 
     @abstractmethod
     def layers(self, image_BCHW: Tensor) -> list[Tensor]:
@@ -38,6 +40,10 @@ class Extractor(nn.Module, ABC):
     @abstractmethod
     def features(self, image_BCHW: Tensor) -> Tensor:
         """One vector per image, (B, D), for distances between sets of images."""
+
+    def logits(self, feature_BD: Tensor) -> Tensor | None:
+        """Class scores (B, K) of images with these features; None: it classifies nothing."""
+        return None
 
     def layer_weights(self) -> list[Tensor] | None:
         """How much each channel of each map counts in a perceptual distance, (C,) each; None: all alike."""
@@ -75,6 +81,11 @@ class FeatureNetwork(Configurable, ABC):
     def name(self) -> str:
         """What protocols call it."""
         return self.extractor.name
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Those of its class scores, in their order; empty where they are not known, or it classifies nothing."""
+        return self.extractor.class_names
 
     @cached_property
     def weights_hash(self) -> str:
@@ -129,17 +140,37 @@ class FeatureNetwork(Configurable, ABC):
         parts = [self._fitted(pixel_BCHW.float() / 127.5 - 1) for pixel_BCHW in pixel_NCHW.split(batch_size)]
         return torch.cat([self.extractor.features(image_BCHW).float().cpu() for image_BCHW in parts])
 
+    @torch.no_grad()
+    def classify(self, feature_ND: Tensor, batch_size: int = 2500) -> Tensor | None:
+        """Class scores (N, K) of images with these features, in float32 on the CPU; None: it classifies nothing.
+
+        Raises:
+            ValueError: the features are not (N, D).
+        """
+        if feature_ND.dim() != 2:
+            raise ValueError(f"{self.name}: features must be (N, D), got {tuple(feature_ND.shape)}")
+        device, dtype = self._held(feature_ND)
+        parts = [self.extractor.logits(feature_BD.to(device, dtype)) for feature_BD in feature_ND.split(batch_size)]
+        known = [logits_BK.float().cpu() for logits_BK in parts if logits_BK is not None]
+        return torch.cat(known) if known else None
+
     def _fitted(self, image_BCHW: Tensor) -> Tensor:
         """Images in the channels and numbers of the network, which comes to their device."""
         extractor = self.extractor
-        held = next(extractor.parameters())
-        if held.device != image_BCHW.device:
+        device, dtype = self._held(image_BCHW)
+        if device != image_BCHW.device:
             with torch.inference_mode(False):
                 extractor.to(image_BCHW.device)
         if image_BCHW.dim() != 4:
             raise ValueError(f"{self.name}: images must be (B, C, H, W), got {tuple(image_BCHW.shape)}")
         self.refuse(image_BCHW.shape[1])
-        return image_BCHW.to(held.dtype).expand(-1, extractor.channels, -1, -1)
+        return image_BCHW.to(dtype).expand(-1, extractor.channels, -1, -1)
+
+    def _held(self, like: Tensor) -> tuple[torch.device, torch.dtype]:
+        """Where the network is and its numbers; a network without weights is wherever the images are, in float32."""
+        for weight in self.extractor.parameters():
+            return weight.device, weight.dtype
+        return like.device, torch.float32
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FeatureNetwork:
         return self

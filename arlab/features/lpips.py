@@ -6,14 +6,13 @@ Letters: B batch, C channels, H and W image sides, D features.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arlab.features.feature_network import Extractor, FeatureNetwork
+from arlab.features.weight_files import read_weights
 
 # Widths of the convolutions between two poolings, and where torchvision's state dict has each: features.N.weight.
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -43,12 +42,12 @@ class LPIPS(FeatureNetwork):
 
     def load(self) -> Extractor:
         network = _VGG16(weighted=self.linear is not None)
-        given = _read(self.vgg, "vgg", "torchvision's VGG16 weights")
+        given = read_weights(self.vgg, "LPIPS.vgg", "torchvision's VGG16 weights")
         for index, convolution in zip(_INDICES, network.convolutions, strict=True):
             for part in ("weight", "bias"):
                 _fill(convolution.get_parameter(part), given, f"features.{index}.{part}", f"LPIPS.vgg: {self.vgg}")
         if self.linear is not None:
-            given = _read(self.linear, "linear", "the channel weights that LPIPS learned on VGG16")
+            given = read_weights(self.linear, "LPIPS.linear", "the channel weights that LPIPS learned on VGG16")
             for index, weight_C in enumerate(network.linear):
                 _fill(weight_C, given, f"lin{index}.model.1.weight", f"LPIPS.linear: {self.linear}")
         return network
@@ -94,22 +93,6 @@ class _VGG16(Extractor):
 
 def _convolution(width_in: int, width: int) -> nn.Conv2d:
     return nn.Conv2d(width_in, width, 3, padding=1)
-
-
-def _read(file: str, key: str, what: str) -> Mapping[str, Tensor]:
-    """The tensors of a file, which is never executed."""
-    path = Path(file)
-    if not path.is_file():
-        raise ValueError(f"LPIPS.{key}: no such file: {file}; expected {what}, .pth or .safetensors")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        held: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of bytes that are no pickle the unpickler raises anything
-        raise ValueError(f"LPIPS.{key}: {file} is not readable as {what}") from error
-    if not isinstance(held, Mapping):
-        raise ValueError(f"LPIPS.{key}: {file} holds no weights by name; expected {what}")
-    return held
 
 
 def _fill(parameter: Tensor, given: Mapping[str, Tensor], name: str, where: str) -> None:

@@ -39,6 +39,7 @@ def train(
     seed: int,
     name: str = "fashion_classifier",
     num_classes: int = 10,
+    class_names: Sequence[str] = (),
     widths: Sequence[int] = (32, 64, 128),
     report_every: int = 100,
 ) -> FeatureClassifier:
@@ -52,13 +53,20 @@ def train(
         seed: of weights, batches and augmentation.
         name: what protocols call it.
         num_classes: of the images.
+        class_names: theirs, in label order; empty: not known.
         widths: channels after each of its blocks.
         report_every: how many steps lie between two lines of progress.
     """
     channels = int(images.pixel_NCHW.shape[1])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = FeatureClassifier(name=name, channels=channels, num_classes=num_classes, widths=tuple(widths))
+        network = FeatureClassifier(
+            name=name,
+            channels=channels,
+            num_classes=num_classes,
+            widths=tuple(widths),
+            class_names=tuple(class_names),
+        )
     fill = background(images)
     rng = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
@@ -129,6 +137,7 @@ def main() -> None:
         seed=options.seed,
         name=options.out.stem,
         num_classes=data.facts.num_classes,
+        class_names=data.facts.class_names,
         widths=options.widths,
     )
     accuracy = agreement(network.read(test.pixel_NCHW).logits_BK, test.label_N)

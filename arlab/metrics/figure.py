@@ -69,7 +69,7 @@ class Meaning:
 MEANINGS = {
     # of generated images
     "FID": Meaning(Better.LOWER, "Fréchet distance of features to those of real images; falls with N"),
-    "kid": Meaning(Better.LOWER, "kernel distance of features to those of real images, unbiased at any N"),
+    "kid": Meaning(Better.LOWER, "kernel distance of features to those of real images; by chance below 0"),
     "inception_score": Meaning(
         Better.HIGHER, "sure of the class of each image, and all classes there: exp E KL(p(y|x), p(y))"
     ),
@@ -93,6 +93,9 @@ MEANINGS = {
     # cost
     "decoding_steps": Meaning(Better.LOWER, "of one image"),
     "network_evaluations": Meaning(Better.LOWER, "passes of the backbone for one image; guidance doubles their rows"),
+    "head_evaluations": Meaning(
+        Better.LOWER, "looks of the head's denoiser for one image; guidance doubles their rows"
+    ),
     "images_per_second": Meaning(Better.HIGHER, "sampled, at the protocol's batch size"),
     "latency": Meaning(Better.LOWER, "of sampling one image alone", "s"),
     "peak_memory": Meaning(Better.LOWER, "of sampling a batch, above what the model itself takes", "MB"),

@@ -18,8 +18,9 @@ from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMe
 from arlab.data.data import Part
 from arlab.features.feature_network import FeatureNetwork
 from arlab.images import to_uint8
-from arlab.metrics.distances import kernel_distance, reconstruction_frechet
 from arlab.metrics.figure import Figure, meaning
+from arlab.metrics.frechet import reconstruction_frechet
+from arlab.metrics.kernel import paired_kernel_distance
 from arlab.metrics.protocol import Protocol
 from arlab.tokenizers.learned import LearnedTokenizer
 from arlab.tokenizers.quantizers.quantizer import COUNTED, count_codes, perplexity, usage, whole
@@ -151,7 +152,7 @@ class _Sums:
         if frechet is not None:
             seen[frechet.name] = frechet.value
         if len(real_ND) > 1:
-            seen["kid"] = kernel_distance(real_ND, reconstructed_ND)
+            seen["kid"] = paired_kernel_distance(real_ND, reconstructed_ND)
         of_tokens = cost(self.tokenizer)
         for counts_LV in self.counts_LV:
             of_tokens |= code_figures(counts_LV, own_codebooks=own_codebooks(self.tokenizer))

@@ -33,7 +33,8 @@ from arlab.heads.diffusion import DiffusionHead
 from arlab.heads.flow import FlowHead
 from arlab.heads.time_grids import EvenTimes
 from arlab.images import Picture, image_grid, save_png, to_uint8
-from arlab.metrics.generation import evaluate_generation, kernel_distance
+from arlab.metrics.generation import evaluate_generation
+from arlab.metrics.kernel import kernel_distance
 from arlab.metrics.protocol import Protocol
 from arlab.rng import BatchRng
 from arlab.runs.files import write_text

@@ -1,4 +1,4 @@
-"""``arlab evaluate``: what it writes, where, from which RUN, and its mistakes in one line."""
+"""``arlab evaluate`` of tokenizers: what it writes, where, from which RUN, and its mistakes in one line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from arlab.tokenizers.autoencoder import ConvAutoencoder
 from arlab.tokenizers.quantizers.vq import VectorQuantizer
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
 from arlab.trained import load
-from tests.tiny_runs import save_run, tiny_generator
+from tests.tiny_runs import save_run
 
 RUN = "runs/digits/vq"
 
@@ -134,7 +134,7 @@ def test_export_and_loose_checkpoint_have_their_figures_beside_them() -> None:
 
 def test_out_names_the_file_and_leaves_the_run_alone() -> None:
     assert main(["evaluate", RUN, "--num_images", "10", "--out", "deep/er/figures.json"]) == 0
-    assert sorted(path.name for path in Path("deep/er").iterdir()) == ["figures.json", "figures.png"]
+    assert sorted(path.name for path in Path("deep/er").iterdir()) == ["figures.json", "figures.reconstructions.png"]
     assert not Path(f"{RUN}/aaaaaaaa/metrics.json").exists()
 
 
@@ -168,15 +168,18 @@ def test_colour_is_seen_by_the_colour_network_and_any_other_on_request(capsys: p
         ([RUN, "--out", "figures.txt"], "out: must be a .json file, got figures.txt"),
         ([RUN, "--out", "folder.json"], "out: folder.json is a folder; name a .json file"),
         (
-            [RUN, "--network", "Inception"],
-            "network: no FeatureNetwork is called 'Inception'; there are: EfficientNetLite0, ",
+            [RUN, "--network", "Inceptoin"],
+            "network: no FeatureNetwork is called 'Inceptoin'; there are: EfficientNetLite0, ",
         ),
         ([RUN, "--network", "LPIPS"], "network: LPIPS needs vgg=VALUE behind it; its options: vgg, linear ("),
         ([RUN, "--network", "LPIPS", "vgg=no.pth"], "LPIPS.vgg: no such file: no.pth"),
         ([RUN, "--network", "LPIPS", "vgg"], "network: expected options of LPIPS as KEY=VALUE, got 'vgg'"),
         ([RUN, "--network", "LPIPS", "vgh=no.pth"], "network: LPIPS has no option 'vgh'; its options: vgg, linear ("),
         ([RUN, "--network", "LPIPS", "vgg=3"], "LPIPS.vgg: no such file: 3;"),
-        (["runs/generator"], "is a Generator; evaluate measures tokenizers"),
+        ([RUN, "--guidance_scale", "2"], "guidance_scale: runs/digits/vq is a tokenizer, which draws no images"),
+        ([RUN, "--temperature", "0.5", "1"], "temperature: runs/digits/vq is a tokenizer, which draws no images"),
+        ([RUN, "--top_k", "0"], "top_k: runs/digits/vq is a tokenizer, which draws no images"),
+        ([RUN, "--features", "kept"], "features: runs/digits/vq is a tokenizer, which draws no images"),
         (["runs/unknown"], "does not say which data it was trained on"),
         (["runs/folder"], "no such folder: my_images"),
         (["runs/other"], "its data are not what it was trained on any more; image_size: (28, 28) against (8, 8)"),
@@ -185,7 +188,6 @@ def test_colour_is_seen_by_the_colour_network_and_any_other_on_request(capsys: p
 def test_a_mistake_is_one_line_and_leaves_nothing(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_run(tiny_generator(), "runs/generator/aaaaaaaa")
     save_tokenizer("runs/unknown/aaaaaaaa", None, of=Digits())
     save_tokenizer("runs/folder/aaaaaaaa", ImageFolder(root="my_images", image_size=8), of=Digits())
     save_tokenizer("runs/other/aaaaaaaa", Digits(), of=FashionMNIST())

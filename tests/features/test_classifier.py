@@ -1,11 +1,13 @@
 """The shipped feature network: what it reaches, and that it is always the same one."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 import arlab.features.classifier as classifier
 from arlab.data.digits import Digits
@@ -97,6 +99,25 @@ def test_save_and_load_round_trip_of_another_shape(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["rgb.safetensors"]
 
 
+def test_a_file_without_class_names_loads_as_before(tmp_path):
+    network = FeatureClassifier(widths=(4,), num_features=6, num_classes=2)
+    save_classifier(network, tmp_path / "new.safetensors", {})
+    with safe_open(tmp_path / "new.safetensors", framework="pt") as file:
+        spec = json.loads(file.metadata()["spec"])
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del spec["init_args"]["class_names"]  # as it was written before there were any
+    save_file(weights, tmp_path / "old.safetensors", {"spec": json.dumps(spec)})
+    assert load_classifier(tmp_path / "old.safetensors").class_names == ()
+
+
+def test_there_are_as_many_names_as_classes(tmp_path):
+    network = FeatureClassifier(widths=(4,), num_features=6, num_classes=2, class_names=("cat", "dog"))
+    save_classifier(network, tmp_path / "pets.safetensors", {})
+    assert load_classifier(tmp_path / "pets.safetensors").class_names == ("cat", "dog")
+    with pytest.raises(ValueError, match="class_names: 3 classes, got 2 names"):
+        FeatureClassifier(num_classes=3, class_names=("cat", "dog"))
+
+
 def test_what_is_no_classifier_is_refused(tmp_path):
     (tmp_path / "broken.safetensors").write_bytes(b"not weights")
     for name in ("broken.safetensors", "missing.safetensors"):
@@ -155,6 +176,7 @@ def test_a_classifier_of_other_images_is_trained_by_the_same_script(tmp_path):
     subprocess.run([*command, "--data", "Digits", "seed=1", "--widths", "4", "8"], check=True, capture_output=True)
     network = load_classifier(out)
     assert (network.name, network.channels, network.classify.out_features) == ("digits", 1, 10)
+    assert network.class_names == Digits().facts.class_names
     wrong = subprocess.run([*command, "--data", "Digts"], check=False, capture_output=True, text=True)
     assert wrong.returncode == 2
     assert "no LoadedData is called 'Digts'" in wrong.stderr

@@ -28,6 +28,10 @@ def test_it_is_the_network_of_the_package_on_images_of_64_pixels() -> None:
         expected = network.extractor.network.extract_features((large - 127) / 128).mean((2, 3))
     torch.testing.assert_close(network.features(pixels), expected, atol=1e-4, rtol=1e-4)
     assert expected.shape == (2, 1280)
+    with torch.no_grad():
+        scores = network.extractor.network((large - 127) / 128)
+    torch.testing.assert_close(network.classify(expected), scores, atol=1e-3, rtol=1e-3)
+    assert (scores.shape, network.class_names) == ((2, 1000), ())
     maps = network.layers(torch.zeros(1, 1, 64, 64))
     assert [tuple(each.shape[1:]) for each in maps] == [
         (16, 32, 32),

@@ -163,6 +163,37 @@ def test_half_precision_is_measured_in_float32() -> None:
 # ---- classifiers
 
 
+def test_what_classifies_nothing_says_so() -> None:
+    network = Tiny()
+    assert network.classify(torch.zeros(3, 4)) is None
+    assert network.class_names == ()
+
+
+@pytest.mark.parametrize(("network", "data"), [(FashionClassifier(), FashionMNIST()), (EmojiClassifier(), Emoji())])
+def test_the_shipped_networks_classify_features_by_the_classes_of_their_data(
+    network: FeatureNetwork, data: FashionMNIST | Emoji
+) -> None:
+    assert network.class_names == data.facts.class_names
+    pixels = data.parts.test.pixel_NCHW[:60]
+    read = network.load().read(pixels)
+    scores = network.classify(network.features(pixels), batch_size=25)
+    torch.testing.assert_close(scores, read.logits_BK, atol=1e-5, rtol=1e-5)
+    assert scores.shape == (60, len(network.class_names))
+    assert network.classify(torch.zeros(0, 64)).shape == (0, len(network.class_names))
+    with pytest.raises(ValueError, match=r"features must be \(N, D\), got \(64,\)"):
+        network.classify(torch.zeros(64))
+
+
+def test_class_scores_come_in_float32_whatever_the_network_computes_in() -> None:
+    network = FashionClassifier()
+    feature_ND = torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
+    expected = network.classify(feature_ND)
+    network.extractor.bfloat16()
+    scores = network.classify(feature_ND.double())
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores, expected, atol=0.2, rtol=0.1)
+
+
 def test_the_shipped_gray_network_gives_the_figures_it_always_gave() -> None:
     pixels = FashionMNIST().parts.test.pixel_NCHW[:50]
     network = FashionClassifier()
