@@ -1,10 +1,16 @@
 # The verbs of this repository. PYTHON may name another interpreter: make test PYTHON=.venv/bin/python
 PYTHON ?= python
 
-.PHONY: help check format test slow parity bench figures bad_runs demo
+.PHONY: help check format test slow parity bench figures bad_runs proven demo demo-full
+
+# What the demonstrations compare, and how.
+FASHION = experiments/fashion
+ORDERINGS = $(foreach name,raster next_scale next_neighbor next_frequency,$(FASHION)/$(name).yaml)
+FLOWS = $(foreach name,raster masked next_scale,$(FASHION)/$(name).yaml+overlays/flow.yaml)
+MEASURED = --guidance_scale 2 --split test --num_images 1000
 
 help: ## list the verbs
-	@grep -E '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
 
 check: ## lint, format, types, spelling
 	$(PYTHON) -m ruff check .
@@ -36,5 +42,11 @@ figures: ## agreement, FID@1000, precision and recall of a generator run: make f
 bad_runs: ## train what docs/reading-a-run.md shows, its figures and plots (up to an hour on 2 cores)
 	$(PYTHON) -m tests.benchmarks.bad_runs
 
-demo: ## the main job: tokenizer, generator, samples (up to 10 minutes on 2 cores)
-	$(PYTHON) -m arlab fit --config experiments/fashion/raster.yaml
+proven: ## write runs into docs/proven.md: make proven RUN="runs/fashion/raster/3c1ae521 ..."
+	$(PYTHON) -m tests.benchmarks.proven $(RUN)
+
+demo: ## four orderings compared: tokenizers, generators, a report (up to 20 minutes on 2 cores)
+	$(PYTHON) -m arlab compare $(ORDERINGS) --budget steps=400 $(MEASURED) --out comparisons/demo
+
+demo-full: ## the four, and three of them with a flow, at full length and three seeds each (hours on 2 cores)
+	$(PYTHON) -m arlab compare $(ORDERINGS) $(FLOWS) --seeds 3 $(MEASURED) --out comparisons/demo-full

@@ -12,6 +12,7 @@ import re
 import typing
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 import docstring_parser
@@ -123,7 +124,7 @@ class Component:
         """The papers its documentation names."""
         return papers_in(inspect.getdoc(self.cls) or "")
 
-    @property
+    @cached_property
     def options(self) -> list[Option]:
         """Its constructor's arguments, in order."""
         owner = next((base for base in self.cls.__mro__ if "__init__" in base.__dict__), object)
@@ -148,7 +149,7 @@ class Component:
         """For options that are null by default: the class that stands in, where that can be told."""
         return {name: path.rpartition(".")[2] for name, path in stand_ins(self.cls).items()}
 
-    @property
+    @cached_property
     def places(self) -> list[tuple[type[Configurable], str, bool]]:
         """Where it goes: (class, option, whether the option is a list)."""
         wanted = self.base or self.cls
@@ -190,7 +191,7 @@ class Component:
 def components() -> list[Component]:
     """Every concrete component that is imported, by kind and name."""
     found = [Component(cls) for cls in _subclasses(Configurable) if _offered(cls) and not inspect.isabstract(cls)]
-    return sorted(found, key=lambda component: (component.kind == PARTS, component.kind, component.name))
+    return sorted(found, key=lambda component: ((kind := component.kind) == PARTS, kind, component.name))
 
 
 def kinds() -> dict[str, Component]:
@@ -243,8 +244,8 @@ def of_kind(name: str) -> list[Component]:
 
 def kind_of(cls: type) -> type[Configurable] | None:
     """The outermost abstract component class a class derives from."""
-    above = [base for base in cls.__mro__ if issubclass(base, Configurable) and inspect.isabstract(base)]
-    return above[-1] if above else None
+    above = (base for base in reversed(cls.__mro__) if issubclass(base, Configurable) and inspect.isabstract(base))
+    return next(above, None)
 
 
 def plural(base: type) -> str:

@@ -18,6 +18,7 @@ from arlab.cli.sampling_options import add_sampling, check_sampling
 from arlab.compare.budget import Budget, parse_budget
 from arlab.ranges import require
 from arlab.runs.files import refuse_unwritable
+from arlab.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +34,8 @@ _MOST_SEEDS = 1000
 _MOST_JOBS = 256
 _SPLITS = ("train", "validation", "test")
 _FOLDER = "comparisons"
-_OWN = ("logs", "rows", "metrics.json")
+_MARK = ".comparison"
+_OWN = (_MARK, "logs", "rows")
 _KEY_LENGTH = 8
 
 
@@ -141,6 +143,7 @@ def _run(options: argparse.Namespace, budget: Budget | None, command: str) -> in
     from arlab.compare.report import write_report
     from arlab.compare.tensorboard import write_tensorboard
     from arlab.compare.terminal import show_table
+    from arlab.runs.lock import locked
     from arlab.trained import find_device
 
     measurement = measurement_of(options)
@@ -162,12 +165,13 @@ def _run(options: argparse.Namespace, budget: Budget | None, command: str) -> in
         say(console, f"comparison: {out}")
         return 0
     say(console, f"comparison: {out}")
-    _train(plan, out, options.jobs, console)
-    with _stopping():
-        rows = measured_rows(plan, measurement, out / "rows", console)
-        title = f"{plan[0].facts.source}: {', '.join(row.name for row in plan)}"
-        write_report(rows, out, title=title, command=command)
-        write_tensorboard(rows, out / "tensorboard")
+    with locked(out / _MARK, f"out: another arlab compare is at work in {out}"):
+        _train(plan, out, options.jobs, console)
+        with _stopping():
+            rows = measured_rows(plan, measurement, out / "rows", console)
+            title = f"{plan[0].facts.source}: {', '.join(row.name for row in rows)}"
+            write_report(rows, out, title=title, command=command)
+            write_tensorboard(rows, out / "tensorboard")
     show_table(console, rows)
     for what, name in (("report", "report.html"), ("metrics", "metrics.json"), ("tensorboard --logdir", "tensorboard")):
         say(console, f"{what}: {out / name}")
@@ -215,6 +219,8 @@ def _folder(named: Path | None, key: Sequence[object]) -> Path:
     if out.exists():
         if not out.is_dir():
             raise ValueError(f"out: {out} is a file; name a folder")
+        if RunFolder(out).config.is_file():
+            raise ValueError(f"out: {out} is a run, whose figures would be lost; name another folder")
         if any(out.iterdir()) and not any((out / name).exists() for name in _OWN):
             raise ValueError(f"out: {out} is not empty and holds no comparison; name another folder")
     return out

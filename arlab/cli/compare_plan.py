@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from arlab.cli.arguments import parse
@@ -25,6 +26,7 @@ from arlab.features.classifier import shipped
 from arlab.generators.generator import Generator
 from arlab.module import Module
 from arlab.runs.folder import RunFolder
+from arlab.tokenizers.identity import identity_of_data
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class PlannedRow:
         tokenizer_name: how that experiment is called, or where else the tokenizer comes from.
         steps: how long its generators are trained; None where that is not known.
         facts: of its data.
+        images: a digest of what its images are.
     """
 
     name: str
@@ -82,6 +85,7 @@ class PlannedRow:
     tokenizer_name: str
     steps: int | None
     facts: DataFacts
+    images: str
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,8 @@ def make_plan(wish: Wish) -> tuple[PlannedRow, ...]:
         except (ValueError, OSError, MisconfigurationException) as error:
             wrong.append(_told(argument, error))
     wrong += [*_doubled(rows), *_of_other_data(rows)]
+    if not wrong:
+        wrong += _without_effect(rows, wish)
     if wrong:
         raise ValueError("; ".join(wrong))
     return tuple(_told_apart(rows))
@@ -136,7 +142,7 @@ def _run_row(argument: str, measurement: Measurement) -> PlannedRow:
     if not isinstance(model, Generator):
         raise ValueError(f"{argument}: is a {type(model).__name__}; compare measures generators")
     _refuse_to_measure(model, measurement)
-    subject.images()
+    data = subject.images()
     folder = RunFolder(subject.path.parent.parent)
     run = folder if subject.path.parent.name == "checkpoints" and folder.config.is_file() else None
     return PlannedRow(
@@ -147,6 +153,7 @@ def _run_row(argument: str, measurement: Measurement) -> PlannedRow:
         tokenizer_name=type(model.tokenizer.module).__name__,
         steps=run.read_summary()["steps"] if run is not None and run.finished else subject.step,
         facts=model.facts,
+        images=_images(data),
     )
 
 
@@ -185,6 +192,7 @@ def _experiment_row(asked: Asked, wish: Wish) -> PlannedRow:
         tokenizer_name=made.title if made is not None else _tokenizer_name(experiment),
         steps=own_steps(runs[0]),
         facts=runs[0].data.facts,
+        images=_images(runs[0].data),
     )
 
 
@@ -212,6 +220,10 @@ def _tokenizer_name(experiment: Experiment) -> str:
     return named if named is not None else str(spec["class_path"]).rpartition(".")[2]
 
 
+def _images(data: LoadedData) -> str:
+    return f"{identity_of_data(data)} {data.sample()}"
+
+
 def _flops_per_batch(run: Prepared) -> float:
     model = run.cli.build_model()
     assert isinstance(model, Generator)
@@ -236,6 +248,8 @@ def _refuse_to_measure(generator: Generator, measurement: Measurement) -> None:
     channels = generator.facts.channels
     network = shipped(channels) if measurement.network is None else measurement.network
     network.refuse(channels)
+    # A network of one's own, or one that wants larger images, may fail at the first it sees.
+    network.features(torch.zeros(2, channels, *generator.facts.image_size, dtype=torch.uint8))
     measurement.sampler.check(generator.head)
 
 
@@ -275,6 +289,14 @@ def _of_other_data(rows: Sequence[PlannedRow]) -> Iterator[str]:
             differs = f"source: {first.facts.source} against {row.facts.source}"
         if differs is not None:
             yield f"{row.argument}: is of other data than {first.argument}, and nothing of them compares; {differs}"
+
+
+def _without_effect(rows: Sequence[PlannedRow], wish: Wish) -> list[str]:
+    """What was asked of trainings where there are none to come."""
+    asked = {"budget": wish.budget is not None, "seeds": wish.seeds > 1, "with": bool(wish.shared)}
+    if any(member.named is None for row in rows for member in row.members):
+        return []
+    return [f"{key}: all rows are runs, which are as they are; leave it out" for key, given in asked.items() if given]
 
 
 def _told(argument: str, error: Exception) -> str:

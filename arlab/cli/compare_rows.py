@@ -20,13 +20,17 @@ from arlab.compare.curves import read_curves
 from arlab.compare.evaluation import evaluate
 from arlab.compare.measurement import Measurement
 from arlab.compare.record import Evaluation, Member, Row, Shown, Training
+from arlab.compare.row_names import short_names
 from arlab.compare.storage import read_evaluation, read_shown, write_evaluation, write_shown
 from arlab.configurable import from_spec
 from arlab.data.data import ImageData
+from arlab.features.classifier import shipped
 from arlab.generators.generator import Generator
 from arlab.runs.content import content_of
+from arlab.runs.files import remove
 from arlab.runs.folder import RunFolder
 from arlab.runs.resolve import load_model, read
+from arlab.trained import find_device
 
 _FIGURES = "evaluation.json"
 _PICTURES = "shown.safetensors"
@@ -58,7 +62,7 @@ def measured_rows(plan: Sequence[PlannedRow], measurement: Measurement, folder: 
     Raises:
         ValueError: something cannot be measured.
     """
-    places = _places(plan, folder)
+    places, shown = _places(plan, folder), short_names([row.name for row in plan])
     number, count = 0, sum(len(row.members) for row in plan)
     rows: list[Row] = []
     for row in plan:
@@ -69,10 +73,10 @@ def measured_rows(plan: Sequence[PlannedRow], measurement: Measurement, folder: 
             place = places[row.name] / ("run" if planned.seed is None else str(planned.seed))
             told = f"{number} of {count}: {what}"
             try:
-                members.append(_member(planned, measurement, place, told, console))
+                members.append(_member(row, planned, measurement, place, told, console))
             except ValueError as error:
                 raise ValueError(f"{what}: {error}") from error
-        rows.append(Row(row.name, tuple(members)))
+        rows.append(Row(shown[row.name], tuple(members)))
     return rows
 
 
@@ -94,16 +98,18 @@ def _places(plan: Sequence[PlannedRow], folder: Path) -> dict[str, Path]:
     return places
 
 
-def _member(planned: PlannedMember, measurement: Measurement, place: Path, told: str, console: Console) -> Member:
-    run = planned.checkpoint
-    key = {**settings(measurement), "torch": str(torch.__version__), "arlab": arlab.__version__}
+def _member(
+    row: PlannedRow, planned: PlannedMember, measurement: Measurement, place: Path, told: str, console: Console
+) -> Member:
+    run, key = planned.checkpoint, _key(row, measurement)
     kept = _kept(place, content_of(run), key)
     if kept is None:
         say(console, f"measuring {told}")
         with Progress("steps") as progress:
             evaluation, shown = evaluate(run.as_posix(), measurement, progress.step)
         flops = _flops_per_step(planned)
-        # Figures last: where they are, the pictures are, too.
+        # Figures last: where they are, the pictures are, too, and not those of an earlier measurement.
+        remove(place / _FIGURES)
         write_shown(shown, place / _PICTURES)
         write_evaluation(evaluation, place / _FIGURES, {"measurement": key, "flops_per_step": flops})
         kept = evaluation, shown, flops
@@ -113,6 +119,19 @@ def _member(planned: PlannedMember, measurement: Measurement, place: Path, told:
     config = {} if planned.run is None else yaml.safe_load(planned.run.config.read_text(encoding="utf-8"))
     training = None if planned.run is None else _training(planned.run, flops)
     return Member(seed=planned.seed, evaluation=evaluation, shown=shown, training=training, config=config)
+
+
+def _key(row: PlannedRow, measurement: Measurement) -> dict[str, Any]:
+    """All that a measurement depends on beside the checkpoint; what stands for a default is told as what it means."""
+    network = shipped(row.facts.channels) if measurement.network is None else measurement.network
+    return {
+        **settings(measurement),
+        "network": network.weights_hash,
+        "device": str(find_device(measurement.device)),
+        "images": row.images,
+        "torch": str(torch.__version__),
+        "arlab": arlab.__version__,
+    }
 
 
 def _kept(place: Path, content: str, key: dict[str, Any]) -> tuple[Evaluation, Shown, float | None] | None:
@@ -143,7 +162,11 @@ def _flops_per_step(planned: PlannedMember) -> float | None:
     if planned.run is None:
         return None
     config = yaml.safe_load(planned.run.config.read_text(encoding="utf-8"))
+    try:
+        data = from_spec(config["data"], ImageData, "data")
+        batch = next(iter(data.train_dataloader()))
+    except (ValueError, OSError):
+        # A cache of tokens, say, that was deleted after training.
+        return None
     generator = load_model(planned.checkpoint, Generator)
-    data = from_spec(config["data"], ImageData, "data")
-    batch = next(iter(data.train_dataloader()))
     return training_flops(generator, batch) * int(config["trainer"]["accumulate_grad_batches"])

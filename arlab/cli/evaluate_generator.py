@@ -75,7 +75,7 @@ def evaluate_generator(options: argparse.Namespace, subject: Subject, places: Pl
     console.print(_table(evaluation))
     for line in _told(evaluation.figures):
         say(console, line)
-    say(console, f"of {subject.path}, step {subject.step}")
+    say(console, subject.told)
     for name, path in files.items():
         say(console, f"{name}: {path}")
     say(console, f"metrics: {places.file}")

@@ -70,7 +70,7 @@ def evaluate_tokenizer(options: argparse.Namespace, subject: Subject, tokenizer:
     say(
         console, f"{how.num_images} {how.split} images, {how.feature_network} {str(how.feature_hash)[:8]}, {how.device}"
     )
-    say(console, f"of {subject.path}, step {subject.step}")
+    say(console, subject.told)
     say(console, f"reconstructions: {picture}")
     say(console, f"metrics: {places.file}")
 

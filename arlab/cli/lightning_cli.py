@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +82,10 @@ class ArlabCLI(LightningCLI):
 
     def plain(self) -> dict[str, Any]:
         """The whole configuration as plain data."""
+        return copy.deepcopy(self._plain)
+
+    @cached_property
+    def _plain(self) -> dict[str, Any]:
         plain: dict[str, Any] = yaml.safe_load(self.text)
         return plain
 

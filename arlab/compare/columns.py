@@ -12,7 +12,7 @@ from arlab.metrics.figure import MEANINGS, Better, Figure, Meaning, meaning
 from arlab.metrics.protocol import Protocol
 
 Read = Callable[[Member], Figure | None]
-_EXACT = ("decoding_steps", "network_evaluations", "parameters", "flops_per_image")
+_EXACT = ("decoding_steps", "network_evaluations", "head_evaluations", "parameters", "flops_per_image")
 _SPEED = ("images_per_second", "latency", "peak_memory")
 _LARGE = ("parameters", "flops_per_image")
 _OF_TOKENIZER = ("psnr", "rFID")

@@ -210,7 +210,7 @@ def _forked(device: torch.device) -> Iterator[None]:
 
 
 def _asked(protocol: Protocol, seed: int) -> Protocol:
-    """What counts depend on: how images are drawn."""
+    """What counts depend on: how images are drawn; not which weights they are drawn with."""
     return dataclasses.replace(
         protocol,
         num_images=None,
@@ -219,6 +219,7 @@ def _asked(protocol: Protocol, seed: int) -> Protocol:
         feature_hash=None,
         seed=seed,
         batch_size=1,
+        ema=None,
         dtype=None,
         device=None,
         interval=None,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from arlab.compare.class_turns import class_turns
 from arlab.generators.generator import Generator
 from arlab.generators.sampler import Partial, Sampler
 from arlab.images import to_uint8
@@ -22,36 +23,47 @@ MOST_STEPS = 8
 
 @dataclass(frozen=True)
 class Drawer:
-    """Draws the images that ``Trained.sample`` draws, by their numbers, on the device of the generator.
+    """Draws images by their numbers, on the device of the generator; where all classes are equal in number, the images
+    that ``Trained.sample`` draws.
 
     Attributes:
         generator: the model.
         sampler: how it is drawn from.
+        counts: real images of each class, whose proportions the drawn images have.
         seed: of all randomness.
         batch_size: images at a time, which changes none of them.
     """
 
     generator: Generator
     sampler: Sampler
+    counts: tuple[int, ...]
     seed: int
     batch_size: int
 
     def labels(self, number_N: Tensor) -> Tensor:
-        """The class of each number, (N,): all classes in turn; 0 without classes."""
-        return number_N % max(1, self.generator.facts.num_classes)
+        """The class of each number, (N,); 0 without classes."""
+        return class_turns(self.counts, int(number_N.max()) + 1)[number_N] if len(number_N) else number_N
 
-    def draw(self, number_N: Tensor, on_step: Callable[[Partial], None] | None = None) -> Tensor:
+    def draw(
+        self,
+        number_N: Tensor,
+        on_step: Callable[[Partial], None] | None = None,
+        label_N: Tensor | None = None,
+    ) -> Tensor:
         """The images of these numbers, (N, C, H, W) uint8 on the CPU.
 
         Args:
             number_N: which images.
             on_step: called after each step of each batch.
+            label_N: other classes than their own.
         """
+        label_N = self.labels(number_N) if label_N is None else label_N
         channels, (height, width) = self.generator.facts.channels, self.generator.facts.image_size
         drawn = [torch.empty(0, channels, height, width, dtype=torch.uint8)]
-        for number_B in number_N.split(self.batch_size) if len(number_N) else ():
-            seeds = [mix_seed(self.seed, number) for number in number_B.tolist()]
-            samples = self.sampler.sample(self.generator, self.labels(number_B), seeds=seeds, on_step=on_step)
+        for first in range(0, len(number_N), self.batch_size):
+            part = slice(first, first + self.batch_size)
+            seeds = [mix_seed(self.seed, number) for number in number_N[part].tolist()]
+            samples = self.sampler.sample(self.generator, label_N[part], seeds=seeds, on_step=on_step)
             drawn.append(to_uint8(samples.images).cpu())
         return torch.cat(drawn)
 

@@ -21,7 +21,7 @@ from arlab.compare.cost import sampling_cost
 from arlab.compare.drawing import Drawer
 from arlab.compare.likelihood import likelihood
 from arlab.compare.measurement import FEWEST_REAL, Measurement
-from arlab.compare.real_images import chosen, look
+from arlab.compare.real_images import Looked, chosen, look
 from arlab.compare.record import Evaluation, Shown
 from arlab.compare.showing import show
 from arlab.compare.subject import Subject, open_subject
@@ -39,6 +39,8 @@ from arlab.metrics.quality import quality
 from arlab.metrics.reconstruction import evaluate_reconstruction
 from arlab.metrics.seen import Seen, see, see_cached
 from arlab.tokenizers.identity import identity, identity_of_data
+from arlab.tokenizers.learned import LearnedTokenizer
+from arlab.tokenizers.tokenizer import Tokenizer
 from arlab.trained import find_device
 
 _CLASSES = 10
@@ -99,30 +101,30 @@ class _Evaluating:
         generator.to(device)
         generator.tokenizer.module.to(device)
         self.data = subject.images()
-        self.drawer = Drawer(generator, measurement.sampler, measurement.seed, measurement.batch_size)
 
     def run(self) -> tuple[Evaluation, Shown]:
         """Figures and pictures."""
         subject, measurement, generator, facts = self.subject, self.measurement, self.generator, self.facts
         part = self._part(measurement.split)
-        classes = min(_CLASSES, max(1, facts.num_classes))
         on_batch = self._batches("real images", len(part), _SEEN_AT_ONCE)
-        looked = look(part, classes=classes, each=_EACH, batch_size=_SEEN_AT_ONCE, on_batch=on_batch)
+        looked = self._look(part, min(_CLASSES, max(1, facts.num_classes)), on_batch)
+        drawer = Drawer(generator, measurement.sampler, looked.counts, measurement.seed, measurement.batch_size)
         data = f"{self.data.facts.source} {looked.digest[:8]}"
         protocol = measurement.drawn(generator, len(part), data)
         of_real = Protocol(split=protocol.split, ema=protocol.ema, data=data)
 
-        pixel_MCHW = self._draw(measurement.count(len(part)))
+        pixel_MCHW = self._draw(drawer, measurement.count(len(part)))
         train = self._seen(Split.TRAIN)
-        generated = self._see(Images(pixel_MCHW, self.drawer.labels(torch.arange(len(pixel_MCHW)))))
+        generated = self._see(Images(pixel_MCHW, drawer.labels(torch.arange(len(pixel_MCHW)))))
         figures = self._quality(generated, train, protocol)
         on_batch = self._batches("likelihood", len(part), measurement.batch_size)
-        likely = likelihood(generator, part, of_real, batch_size=measurement.batch_size, on_batch=on_batch)
+        of_bound = dataclasses.replace(of_real, seed=measurement.seed)
+        likely = likelihood(generator, part, of_bound, batch_size=measurement.batch_size, on_batch=on_batch)
         figures |= likely.figures
         figures |= sampling_cost(
             generator,
             measurement.sampler,
-            self.drawer.labels(torch.arange(measurement.batch_size)),
+            drawer.labels(torch.arange(measurement.batch_size)),
             batch_size=measurement.batch_size,
             seed=measurement.seed,
             protocol=protocol,
@@ -134,7 +136,7 @@ class _Evaluating:
             step=subject.step,
             ordering=type(generator.ordering).__name__,
             head=type(generator.head).__name__,
-            tokenizer=type(generator.tokenizer.module).__name__,
+            tokenizer=_kind(generator.tokenizer.module),
             tokenizer_sha256=identity(generator.tokenizer.module),
             source=self.data.facts.source,
             figures=figures,
@@ -144,7 +146,7 @@ class _Evaluating:
             machine=machine(generator.device),
             measured=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        return evaluation, show(self.drawer, pixel_MCHW, looked.real_KPCHW, self._nearest(generated, train))
+        return evaluation, show(drawer, pixel_MCHW, looked.real_KPCHW, self._nearest(generated, train))
 
     # ---- images
 
@@ -163,14 +165,24 @@ class _Evaluating:
             )
         return chosen(part)
 
-    def _draw(self, count: int) -> Tensor:
+    def _look(self, part: Part, classes: int, on_batch: Callable[[], None] | None = None) -> Looked:
+        return look(
+            part,
+            num_classes=max(1, self.facts.num_classes),
+            classes=classes,
+            each=_EACH,
+            batch_size=_SEEN_AT_ONCE,
+            on_batch=on_batch,
+        )
+
+    def _draw(self, drawer: Drawer, count: int) -> Tensor:
         """The generated images, (M, C, H, W) uint8."""
         batches = math.ceil(count / self.measurement.batch_size)
 
         def on_step(partial: Partial) -> None:
             self.on_progress("drawing", batches * partial.progress.steps)
 
-        return self.drawer.draw(torch.arange(count), on_step)
+        return drawer.draw(torch.arange(count), on_step)
 
     # ---- figures
 
@@ -195,7 +207,7 @@ class _Evaluating:
         """What the real images are, so that features of others are never taken for theirs."""
         if self.data.content() is None:
             # Where they do not say, they are looked at; most ship with a package.
-            return look(part, classes=1, each=1, batch_size=_SEEN_AT_ONCE).digest
+            return self._look(part, 1).digest
         return f"{identity_of_data(self.data)} {self.data.sample()} {split.value} {len(self.data.part(split))}"
 
     def _quality(self, generated: Seen, train: Seen, protocol: Protocol) -> dict[str, Figure]:
@@ -230,6 +242,12 @@ class _Evaluating:
     def _batches(self, what: str, images: int, batch_size: int) -> Callable[[], None]:
         """Tells that a batch is done."""
         return functools.partial(self.on_progress, what, math.ceil(images / batch_size))
+
+
+def _kind(tokenizer: Tokenizer) -> str:
+    """Its class, with what it quantises by: 'VQTokenizer (VectorQuantizer)'."""
+    name = type(tokenizer).__name__
+    return f"{name} ({type(tokenizer.quantizer).__name__})" if isinstance(tokenizer, LearnedTokenizer) else name
 
 
 def machine(device: torch.device) -> dict[str, str | int]:

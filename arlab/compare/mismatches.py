@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import itertools
 import re
 import string
@@ -107,8 +108,12 @@ def _settings(row: Row, column: Column) -> _Settings | None:
     protocols: list[Protocol] = []
     for member in row.members:
         figure = column.read(member)
-        if figure is not None and figure.protocol not in protocols:
-            protocols.append(figure.protocol)
+        if figure is None:
+            continue
+        # How its interval came about differs with the value: of shares of 0 and 1 it is Wilson's.
+        protocol = dataclasses.replace(figure.protocol, interval=None)
+        if protocol not in protocols:
+            protocols.append(protocol)
     if not protocols:
         return None
     evaluation = row.members[0].evaluation

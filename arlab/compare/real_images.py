@@ -53,18 +53,29 @@ class Looked:
 
     Attributes:
         digest: the SHA-256 of all pixels and classes.
+        counts: how many images each class has.
         real_KPCHW: the first P images of each class shown, uint8; white where there are fewer.
     """
 
     digest: str
+    counts: tuple[int, ...]
     real_KPCHW: Tensor
 
 
-def look(part: Part, *, classes: int, each: int, batch_size: int, on_batch: Callable[[], None] | None = None) -> Looked:
+def look(
+    part: Part,
+    *,
+    num_classes: int,
+    classes: int,
+    each: int,
+    batch_size: int,
+    on_batch: Callable[[], None] | None = None,
+) -> Looked:
     """Look at all images of a part.
 
     Args:
         part: the images, one at least.
+        num_classes: how many classes there are, 1 without any.
         classes: K, the first ones.
         each: P.
         batch_size: B.
@@ -72,9 +83,11 @@ def look(part: Part, *, classes: int, each: int, batch_size: int, on_batch: Call
     """
     digest = hashlib.sha256()
     found: list[list[Tensor]] = [[] for _ in range(classes)]
+    counts = torch.zeros(num_classes, dtype=torch.long)
     for row_B in torch.arange(len(part)).split(batch_size):
         batch = part.batch(row_B, known=False)
         pixel_BCHW = to_uint8(batch.image).cpu()
+        counts += batch.label.cpu().bincount(minlength=num_classes)
         # Image by image, so that the batch size does not count.
         for pixel_CHW, label in zip(pixel_BCHW, batch.label.tolist(), strict=True):
             digest.update(f"{tuple(pixel_CHW.shape)} {label} ".encode())
@@ -85,4 +98,4 @@ def look(part: Part, *, classes: int, each: int, batch_size: int, on_batch: Call
             on_batch()
     white_CHW = torch.full(pixel_BCHW.shape[1:], _WHITE, dtype=torch.uint8)
     rows = [torch.stack([*pixels, *[white_CHW] * (each - len(pixels))]) for pixels in found]
-    return Looked(digest.hexdigest(), torch.stack(rows))
+    return Looked(digest.hexdigest(), tuple(counts.tolist()), torch.stack(rows))

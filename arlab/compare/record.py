@@ -26,7 +26,7 @@ class Evaluation:
         step: it was saved at; None where it does not say.
         ordering: its class.
         head: its class.
-        tokenizer: its class.
+        tokenizer: its class, and that of its quantizer.
         tokenizer_sha256: of its configuration and weights (``arlab.tokenizers.identity``).
         source: the name of the data set.
         figures: of the generator, by name (``arlab.metrics.figure``).

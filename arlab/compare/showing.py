@@ -28,22 +28,30 @@ def show(drawer: Drawer, drawn_MCHW: Tensor, real_KPCHW: Tensor, nearest_GCHW: T
         real_KPCHW: real images of the first K classes.
         nearest_GCHW: the training images nearest to images 0 .. G - 1.
     """
-    facts, count = drawer.generator.facts, len(drawn_MCHW)
+    facts = drawer.generator.facts
     classes, each = real_KPCHW.shape[:2]
-    number_KP = torch.arange(classes)[:, None] + torch.arange(each) * max(1, facts.num_classes)
-    number_B = number_KP.flatten()
-    grid_BCHW = drawn_MCHW[number_B.clamp(max=count - 1)]
-    grid_BCHW[number_B >= count] = drawer.draw(number_B[number_B >= count])
     strip_SICHW, steps = drawer.strip(torch.arange(_FOLLOWED))
     return Shown(
         class_names=facts.class_names[:classes] or ("",),
-        grid_KPCHW=grid_BCHW.unflatten(0, (classes, each)),
+        grid_KPCHW=_by_class(drawer, drawn_MCHW, classes, each),
         real_KPCHW=real_KPCHW,
         strip_SICHW=strip_SICHW,
         strip_steps=steps,
         neighbour_GCHW=drawn_MCHW[: len(nearest_GCHW)].clone(),
         nearest_GCHW=nearest_GCHW,
     )
+
+
+def _by_class(drawer: Drawer, drawn_MCHW: Tensor, classes: int, each: int) -> Tensor:
+    """The first images of each class, (K, P, C, H, W); where there are fewer, later numbers are drawn of that class."""
+    label_M = drawer.labels(torch.arange(len(drawn_MCHW)))
+    lines = []
+    for label in range(classes):
+        own_PCHW = drawn_MCHW[(label_M == label).nonzero()[:each, 0]]
+        missing = each - len(own_PCHW)
+        number_P = len(drawn_MCHW) + label * each + torch.arange(missing)
+        lines.append(torch.cat([own_PCHW, drawer.draw(number_P, label_N=torch.full((missing,), label))]))
+    return torch.stack(lines)
 
 
 def samples_picture(shown: Shown) -> Picture:

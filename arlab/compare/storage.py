@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,14 @@ _PICTURES = {
     "nearest_GCHW": 4,
 }
 _TOLD = "shown"
+_INFINITE = "infinite"
 
 
 def plain(evaluation: Evaluation) -> dict[str, Any]:
     """For a JSON file: each figure with its interval and its protocol."""
     held = {each.name: getattr(evaluation, each.name) for each in dataclasses.fields(Evaluation)}
     for key in ("figures", "tokenizer_figures"):
-        held[key] = {name: figure.plain() for name, figure in held[key].items()}
+        held[key] = {name: _plain_figure(figure) for name, figure in held[key].items()}
     return held
 
 
@@ -126,6 +128,12 @@ def read_shown(path: Path) -> Shown:
     return shown
 
 
+def _plain_figure(figure: Figure) -> dict[str, Any]:
+    """As in all JSON files, null where the value is no number; of an infinite one it says beside which it is."""
+    held = figure.plain()
+    return held | {_INFINITE: str(figure.value)} if math.isinf(figure.value) else held
+
+
 def _figures(held: object) -> dict[str, Figure]:
     return {name: _figure(_typed(figure, dict)) for name, figure in _typed(held, dict).items()}
 
@@ -134,7 +142,8 @@ def _figure(held: dict[str, Any]) -> Figure:
     figure = Figure.of_plain(held)
     for value in (figure.value, figure.low, figure.high):
         _typed(value, int | float | None)
-    return figure
+    # The PSNR of a tokenizer that loses nothing: it is the best there is, not an unknown one.
+    return dataclasses.replace(figure, value=float(held[_INFINITE])) if _INFINITE in held else figure
 
 
 def _typed(value: Any, kind: Any) -> Any:

@@ -39,6 +39,11 @@ class Subject:
     spec: Mapping[str, Any]
     data: Mapping[str, Any] | None
 
+    @property
+    def told(self) -> str:
+        """Which file it is, and of which step where that is known; an export does not say."""
+        return f"of {self.path}" + ("" if self.step is None else f", step {self.step}")
+
     def images(self) -> LoadedData:
         """The images it is measured with: those it was trained on, or its tokens were made of.
 

@@ -10,6 +10,7 @@ from rich.table import Table as Printed
 from rich.text import Text
 
 from arlab.compare.columns import Column, Group
+from arlab.compare.ranking import Result
 from arlab.compare.record import Row
 from arlab.compare.table import BOLD_RULE, Cell, Line, Table, table_of
 
@@ -31,8 +32,8 @@ def show_table(console: Console, rows: Sequence[Row]) -> None:
             if column.group in groups and column.key not in _LEFT_OUT
         ]
         parts = groups is _GROUPS[0]
-        for chosen in _fitting(table, numbers, console.width, parts):
-            console.print(_printed(table, chosen, parts and chosen[:1] == numbers[:1]))
+        for place, chosen in enumerate(_fitting(table, numbers, console.width, parts)):
+            console.print(_printed(table, chosen, parts and place == 0))
     for note in (BOLD_RULE, *(each.explanation for each in table.mismatches)):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 
@@ -87,10 +88,18 @@ def _heading(column: Column) -> str:
 def _text(cell: Cell) -> Text:
     text = Text(cell.text, style="bold" if cell.bold else "")
     if cell.result is not None and cell.interval and " " not in cell.text:
-        half = (float(cell.result.high or 0) - float(cell.result.low or 0)) / 2
-        text.append(f" ±{half:.{len(cell.text.partition('.')[2])}f}", style="dim not bold")
+        text.append(f" {_spread(cell, cell.result)}", style="dim not bold")
     text.append(_superscript(cell.marks), style="not bold")
     return text
+
+
+def _spread(cell: Cell, result: Result) -> str:
+    """'±0.12', or '(0.00–0.19)' of an interval that lies to one side, as at the end of a range."""
+    low, high = float(result.low or 0), float(result.high or 0)
+    half = (high - low) / 2
+    if abs(low + half - result.value) > half / 2:
+        return f"({cell.interval.replace(' ', '')})"
+    return f"±{half:.{len(cell.text.partition('.')[2])}f}"
 
 
 def _superscript(marks: str) -> str:

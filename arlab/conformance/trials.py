@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from arlab.configurable import Configurable
 from arlab.conformance.families import Family, by_default, family_of
-from arlab.conformance.law import Grid, shown
+from arlab.conformance.law import Case, Grid, shown
 from arlab.conformance.refusal import is_refusal
 
 
@@ -44,15 +45,19 @@ class Trial:
             LawBrokenError: it is broken.
             RefusedError: the component does not take this grid.
         """
-        component = by_default(self.cls)
-        try:
-            cases = self.family.cases(component, self.grid)
-        except ValueError as error:
-            if not is_refusal(error, self.cls):
-                raise
-            raise RefusedError(str(error)) from error
-        for case in cases:
+        for case in _cases(self.cls, self.family, self.grid):  # type: ignore[arg-type]  # mypy asks its instances for a hash
             self.law(case)
+
+
+@lru_cache(maxsize=1)
+def _cases(cls: type[Configurable], family: Family, grid: Grid) -> Sequence[Case]:
+    """What is tried on a grid; its laws, one after the other, share it, as they do where ``check`` tries them."""
+    try:
+        return family.cases(by_default(cls), grid)
+    except ValueError as error:
+        if not is_refusal(error, cls):
+            raise
+        raise RefusedError(str(error)) from error
 
 
 def trials(classes: Iterable[type[Configurable]]) -> list[Trial]:

@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import inspect
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ class ModuleNetwork(FeatureNetwork):
     A perceptual distance by it compares that one vector: |u / |u| - v / |v||². Its class is imported when it is first
     used, from where Python finds it or from a plugin (``arlab_plugins.my_nets.MyNet``), and built without arguments.
     Without weights it is as its constructor leaves it at seed 0, and protocols call it untrained. What they give as
-    its hash is of class path, image size and weights.
+    its hash is of class path, the file the class is in, image size and weights.
 
     Args:
         module: the class, with the module it is in: my_package.nets.MyNet.
@@ -66,8 +67,8 @@ class ModuleNetwork(FeatureNetwork):
 
     @cached_property
     def weights_hash(self) -> str:
-        """SHA-256 of its class path, image size and weights: a module may have none that tell it apart."""
-        told = f"{self.module} {self.image_size} {hash_of(self.extractor)}"
+        """SHA-256 of its class path, its file, image size and weights: code that was changed gives other features."""
+        told = f"{self.module} {_source(_class(self.module))} {self.image_size} {hash_of(self.extractor)}"
         return hashlib.sha256(told.encode()).hexdigest()
 
 
@@ -133,6 +134,14 @@ def _class(path: str) -> type[nn.Module]:
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ValueError(f"{key}: {path} is no torch.nn.Module class")
     return found
+
+
+def _source(cls: type[nn.Module]) -> str:
+    """A digest of the file a class is in; nothing where there is none."""
+    try:
+        return hashlib.sha256(Path(inspect.getfile(cls)).read_bytes()).hexdigest()
+    except (OSError, TypeError):
+        return ""
 
 
 def _built(cls: type[nn.Module], path: str) -> nn.Module:

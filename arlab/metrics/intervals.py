@@ -56,12 +56,19 @@ class Halves:
         require("interval: images", count, at_least=2)
         require("interval: halves", halves, at_least=2)
         rng = torch.Generator().manual_seed(seed)
+        class_N, size_K = torch.zeros(count, dtype=torch.long), torch.tensor([count])
+        if label_N is not None:
+            _, class_N, size_K = label_N.unique(return_inverse=True, return_counts=True)
         rows = []
         for _ in range(halves):
             # Of an odd number, one image is in neither half.
             row_N = torch.randperm(count, generator=rng)[: count - count % 2]
-            if label_N is not None:
-                row_N = row_N[label_N[row_N].argsort(stable=True)]
+            place_K = torch.arange(len(size_K))
+            if bool((size_K % 2 == 1).any()):
+                # Of an odd class one is left over, and halved with that of the next: which, is drawn. In one order of
+                # classes of a single image each there would be two halves only.
+                place_K = torch.randperm(len(size_K), generator=rng)
+            row_N = row_N[place_K[class_N[row_N]].argsort(stable=True)]
             first = int(torch.randint(2, (), generator=rng))
             rows.append(row_N[first::2])
         return cls(torch.stack(rows), count)

@@ -72,7 +72,8 @@ def see(
         on_batch: called after each batch.
 
     Raises:
-        ValueError: there is no image, or the network does not take such images, or its weights are missing.
+        ValueError: there is no image, or the network does not take such images, its weights are missing, or it gives
+            features that are no numbers.
     """
     require("images seen: batch_size", batch_size, at_least=1)
     row_N = torch.arange(len(part)) if row_N is None else row_N
@@ -85,6 +86,9 @@ def see(
         if on_batch is not None:
             on_batch()
     feature_ND = torch.cat(features)
+    lost = int((~feature_ND.isfinite().all(1)).sum())
+    if lost:
+        raise ValueError(f"{network.name}: gives NaN or infinity for {lost} of {len(feature_ND)} images")
     return Seen(feature_ND, network.classify(feature_ND), torch.cat(labels))
 
 
@@ -108,7 +112,8 @@ def see_cached(
         part: the images.
         row_N: which of them, in which order; None: all.
         content: a digest of the images of ``part``, or a name that no others have.
-        folder: of the files; their names are digests of the network's weights, ``content`` and the rows.
+        folder: of the files; their names are digests of the network's weights, ``content``, the rows, and what the
+            last digits depend on: the kind of device and PyTorch's version.
         batch_size: B.
         device: the network runs on.
         on_batch: called after each batch that is not in the file.
@@ -116,7 +121,7 @@ def see_cached(
     Raises:
         ValueError: as ``see``.
     """
-    path = folder / f"{_key(network, part, row_N, content)}.safetensors"
+    path = folder / f"{_key(network, part, row_N, content, device)}.safetensors"
     count = len(part) if row_N is None else len(row_N)
     kept = _read(path)
     if kept is not None and len(kept) == count:
@@ -127,9 +132,10 @@ def see_cached(
     return seen
 
 
-def _key(network: FeatureNetwork, part: Part, row_N: Tensor | None, content: str) -> str:
+def _key(network: FeatureNetwork, part: Part, row_N: Tensor | None, content: str, device: torch.device) -> str:
     rows = torch.arange(len(part)) if row_N is None else row_N
-    digest = hashlib.sha256(f"{network.name} {network.weights_hash} {content} ".encode())
+    ran = f"{device.type} {torch.__version__}"
+    digest = hashlib.sha256(f"{network.name} {network.weights_hash} {content} {ran} ".encode())
     digest.update(rows.to("cpu", torch.int64).contiguous().numpy().tobytes())
     return digest.hexdigest()
 

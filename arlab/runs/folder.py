@@ -8,12 +8,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from arlab.runs.files import LEFTOVERS, remove, write_text
+from arlab.runs.lock import locked
 
 RUNS = "runs"
-_HELD: list[TextIO] = []
 
 
 def runs_root(named: str | None = None) -> Path:
@@ -108,29 +108,5 @@ class RunFolder:
         Raises:
             ValueError: another process is at it.
         """
-        try:
-            import fcntl
-        except ImportError:
+        with locked(self.path / ".lock", f"{self.path}: another process is training this run"):
             yield
-            return
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ValueError(f"{self.path}: another process is training this run") from error
-            _HELD.append(lock)
-            try:
-                yield
-            finally:
-                _HELD.remove(lock)
-
-
-def _let_go() -> None:
-    # Loader processes, which live on for seconds when this one is killed, must not hold its locks.
-    while _HELD:
-        _HELD.pop().close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)

@@ -80,7 +80,7 @@ def test_it_is_told_once_and_the_batch_is_kept(what: str, found: str, capsys: py
         f"; the batch is in {kept}; usual causes: a learning rate too high (now 0.00014); gradients that are" in error
     )
     batch = load_file(kept)
-    assert {name: value.shape[0] for name, value in batch.items()} == {"image": 256, "label": 256, "row": 256}
+    assert {name: value.shape[0] for name, value in batch.items()} == {"image": 32, "label": 32, "row": 32}
     assert np.asarray(Image.open(kept.with_suffix(".png"))).ndim == 3
     saved = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
     assert saved["global_step"] == 4

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from arlab.cli import compare_rows, compare_training
+from arlab.cli import compare_plan, compare_rows, compare_training
 from arlab.cli.compare_plan import PlannedRow, Wish, make_plan
 from arlab.cli.compare_process import Process
 from arlab.cli.compare_training import Job
@@ -21,7 +22,9 @@ from arlab.compare.budget import Budget, FlopBudget, StepBudget
 from arlab.compare.measurement import Measurement
 from arlab.compare.record import Evaluation, Shown
 from arlab.discovery import discover
+from arlab.features.classifier import FashionClassifier
 from arlab.runs.content import content_of
+from arlab.runs.lock import locked
 from arlab.runs.resolve import read
 from tests.cli.tiny_experiments import write_experiments
 from tests.compare.rows import evaluation, figures, shown
@@ -254,6 +257,10 @@ def test_the_plan_is_shown_and_nothing_is_done(capsys: pytest.CaptureFixture[str
         ([PIXELS, "--jobs", "0"], "jobs: must be from 1 to 256, got 0"),
         ([PIXELS, "--num_images", "0"], "num_images: must be from "),
         ([PIXELS, "--network", "Incepton"], "network: no FeatureNetwork is called 'Incepton'"),
+        (
+            [PIXELS, "--network", "ModuleNetwork", "module=torch.nn.Identity", "channels=1"],
+            f"{PIXELS}: torch.nn.Identity (untrained): must give features",
+        ),
         ([PIXELS, "--device", "tpu"], "device: 'tpu' is not available here"),
         ([PIXELS, "--out", "experiments"], "out: experiments is not empty and holds no comparison"),
         ([PIXELS, "--out", PIXELS], f"out: {PIXELS} is a file"),
@@ -338,6 +345,7 @@ def test_a_run_is_a_row_as_it_is_whatever_the_budget(
     assert main(["fit", "--config", PIXELS]) == 0
     (run,) = Path("runs/tiny/pixels").iterdir()
     assert main(["export", str(run), "--out", "exported"]) == 0
+    Path("exported/notes").mkdir()
     rows = [MASKED, str(run), "exported", "--budget", "steps=4"]
     assert main(["compare", *rows, *QUICK, "--out", "out"]) == 0
     assert started == ["tiny/masked, seed 0"]
@@ -351,6 +359,75 @@ def test_a_run_is_a_row_as_it_is_whatever_the_budget(
         capsys.readouterr()
         assert main(["compare", str(run), other]) == 2
         assert f"{other}: its run is in the row of {run} already" in told(capsys)
+    # Beside runs only, what is said of trainings would do nothing.
+    for key, value in (("budget", "steps=4"), ("seeds", "3"), ("with", MASKED)):
+        assert main(["compare", str(run), f"--{key}", value, "--plan"]) == 2
+        assert f"{key}: all rows are runs, which are as they are; leave it out" in told(capsys)
+
+
+def test_what_a_row_was_measured_by_is_all_that_it_depends_on(
+    started: list[str], measured: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["compare", PIXELS, *QUICK, "--out", "out"]
+    assert main(command) == 0
+    # A device by its name and the one there is; the shipped network and the same by its name.
+    assert main([*command[:-2], "--out", "out", "--network", "FashionClassifier"]) == 0
+    assert len(measured) == 1
+    monkeypatch.setattr(compare_plan, "_images", lambda data: "others")
+    assert main(command) == 0
+    assert len(measured) == 2
+    monkeypatch.setattr(FashionClassifier, "weights_hash", "others")
+    assert main([*command, "--network", "FashionClassifier"]) == 0
+    assert len(measured) == 3
+
+
+def test_pictures_of_one_measurement_never_stand_beside_figures_of_another(
+    started: list[str], measured: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["compare", PIXELS, *QUICK, "--out", "out"]
+    assert main(command) == 0
+
+    def killed(*_: object) -> None:
+        raise OSError("killed before the figures were written")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compare_rows, "write_evaluation", killed)
+        assert main([*command, "--seed", "1"]) == 2
+    assert main(command) == 0
+    assert len(measured) == 3
+
+
+def test_a_run_whose_training_images_are_gone_is_a_row_without_its_operations(
+    started: list[str], measured: list[str]
+) -> None:
+    assert main(["fit", "--config", PIXELS]) == 0
+    (run,) = Path("runs/tiny/pixels").iterdir()
+    for number, data in enumerate(("Digits", "CachedTokens")):
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        if number:
+            config["data"] = {"class_path": "arlab.data.cached.CachedTokens", "init_args": {"folder": "nowhere"}}
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+        assert main(["compare", str(run), *QUICK, "--out", data]) == 0
+        (member,) = json.loads(Path(data, "metrics.json").read_text())["rows"][0]["members"]
+        assert (member["training"]["flops"] is None) == (data == "CachedTokens")
+
+
+def test_a_run_is_no_place_for_a_report_and_two_comparisons_do_not_share_one(
+    started: list[str], measured: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "--config", PIXELS]) == 0
+    (run,) = Path("runs/tiny/pixels").iterdir()
+    (run / "metrics.json").write_text("{}")
+    capsys.readouterr()
+    assert main(["compare", PIXELS, *QUICK, "--out", str(run)]) == 2
+    assert f"out: {run} is a run, whose figures would be lost" in told(capsys)
+    assert (run / "metrics.json").read_text() == "{}"
+    with locked(Path("out/.comparison"), ""):
+        assert main(["compare", PIXELS, *QUICK, "--out", "out"]) == 2
+    assert "out: another arlab compare is at work in out" in told(capsys)
+    assert not measured
+    # A comparison that came no further than this is one.
+    assert main(["compare", PIXELS, *QUICK, "--out", "out"]) == 0
 
 
 def test_stopped_in_the_middle_it_goes_on_and_ends_with_the_same_quality(

@@ -252,7 +252,7 @@ def test_pictures_show_the_averaged_weights_and_do_not_disturb_training() -> Non
 def test_evaluation_of_a_run_gives_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["test", *FIT[1:], *PIXELS]) == 2
     assert "not trained yet; run `arlab fit --config experiments/tiny/raster.yaml` first" in capsys.readouterr().err
-    assert main([*FIT, *FAST]) == 0
+    assert main([*FIT, *PIXELS]) == 0
     run = only_run()
     capsys.readouterr()
     for arguments in ([*FIT[1:], *PIXELS], [*FIT[1:], "--ckpt_path", str(run / "checkpoints/best.ckpt")]):

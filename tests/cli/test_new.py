@@ -145,6 +145,7 @@ def test_an_experiment_of_ones_own_ordering_runs_both_stages(capsys: pytest.Capt
     written = {"experiments/fashion/mine.yaml", "experiments/fashion/tokenizers/vq.yaml"}
     assert written <= files()
     fast = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "1", "--trainer.limit_val_batches", "1"]
+    fast += ["--data.batch_size", "8"]
     stages = [*fast, "--trainer.callbacks", "[]", *(word.replace("--", "--tokenizer.") for word in fast)]
     quiet = ["--trainer.logger", "false", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"]
     assert main(["fit", "--config", "experiments/fashion/mine.yaml", *stages, *quiet]) == 0

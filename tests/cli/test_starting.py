@@ -58,13 +58,13 @@ def test_the_configuration_wins_and_what_differs_is_printed(capsys: pytest.Captu
     (first,) = runs()
     changed = [
         *LAST, RATE, "0.005", "--model.optimizer.betas", "[0.5, 0.6]", "--trainer.max_steps", "10",
-        "--data.batch_size", "128",
+        "--data.batch_size", "16",
     ]  # fmt: skip
     assert stopped(8, *changed) == 130
     out = capsys.readouterr().out
     start = f"going on from {first}/checkpoints/last.ckpt\n"
     assert [line.strip() for line in out[out.index(start) + len(start) :].splitlines()[:4]] == [
-        "unlike it, data.batch_size: 256 -> 128",
+        "unlike it, data.batch_size: 32 -> 16",
         "unlike it, model.optimizer.betas: [0.9, 0.95] -> [0.5, 0.6]",
         "unlike it, model.optimizer.learning_rate: 0.001 -> 0.005",
         "unlike it, trainer.max_steps: 12 -> 10",

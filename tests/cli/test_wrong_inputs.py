@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -19,6 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
+from arlab.callbacks.atomic_io import AtomicIO
 from arlab.cli.errors import guarded
 from tests.cli.tiny_experiments import write_experiments
 from tests.cli.wrong_inputs import ROWS, WITHOUT_GPU, Row
@@ -199,24 +201,23 @@ def test_a_mistake_found_in_a_worker_is_one_line(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX systems can")
-def test_a_full_disk_is_one_line_and_keeps_the_old_checkpoint(tmp_path: Path) -> None:
-    # Files may not grow beyond a limit: writes fail as they do on a full disk.
-    script = """
-import resource, signal, sys, torch
-from pathlib import Path
-from arlab.callbacks.atomic_io import AtomicIO
-from arlab.cli.errors import guarded
-AtomicIO().save_checkpoint({"old": 1}, "last.ckpt")
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-status = guarded(lambda: AtomicIO().save_checkpoint({"new": torch.zeros(10**6)}, "last.ckpt"))
-assert torch.load("last.ckpt") == {"old": 1}
-assert [path.name for path in Path().iterdir()] == ["last.ckpt"]
-sys.exit(status)
-"""
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2, done.stderr
-    assert done.stderr == "arlab: error: last.ckpt: File too large\n"
+def test_a_full_disk_is_one_line_and_keeps_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import resource
+
+    monkeypatch.chdir(tmp_path)
+    AtomicIO().save_checkpoint({"old": 1}, "last.ckpt")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        # Files may not grow beyond a limit: writes fail as they do on a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        status = guarded(lambda: AtomicIO().save_checkpoint({"new": torch.zeros(10**6)}, "last.ckpt") or 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert status == 2
+    assert capsys.readouterr().err == "arlab: error: last.ckpt: File too large\n"
+    assert torch.load("last.ckpt") == {"old": 1}
+    assert [path.name for path in Path().iterdir()] == ["last.ckpt"]

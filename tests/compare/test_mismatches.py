@@ -7,6 +7,7 @@ import dataclasses
 from arlab.compare.mismatches import SEEDS, Mismatch, mismatches
 from arlab.compare.record import Member, Row
 from arlab.compare.table import table_of
+from arlab.metrics.figure import Figure
 from tests.compare import rows as made
 
 
@@ -34,6 +35,19 @@ def test_a_row_of_another_protocol_is_marked_explained_and_not_ranked() -> None:
     assert [cell.marks for cell in cells] == ["", "", "a"]
     # b has the lowest FID by far, under another protocol.
     assert [cell.bold for cell in cells] == [True, False, False]
+
+
+def test_a_share_of_all_images_ranks_though_its_interval_is_taken_otherwise() -> None:
+    usual, sure = (dataclasses.replace(made.PROTOCOL, interval=how) for how in ("over random halves", "Wilson's"))
+    all_right = Figure(1.0, None, sure, 0.99, 1.0)
+    rows = [
+        made.row_of("a", {**made.figures(protocol=usual), "agreement": all_right}),
+        made.row_of("b", made.figures(protocol=usual)),
+    ]
+    assert mismatches(rows) == ()
+    table = table_of(rows)
+    number = [column.key for column in table.columns].index("agreement")
+    assert [line.cells[number].bold for line in table.lines] == [True, False]
 
 
 def test_of_two_that_differ_neither_is_bold() -> None:

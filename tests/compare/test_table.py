@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -104,6 +105,24 @@ def test_a_terminal_shows_the_best_in_bold() -> None:
     held = io.StringIO()
     show_table(Console(file=held, width=200, force_terminal=True, color_system="standard"), [ROWS[0], ROWS[1]])
     assert "\x1b[1m4.00" in held.getvalue()
+
+
+def test_parts_of_models_are_a_table_of_their_own_where_it_is_narrow() -> None:
+    held = io.StringIO()
+    show_table(Console(file=held, width=60, force_terminal=False), ROWS)
+    tables = [lines for lines in re.split(r"\n\s*\n", held.getvalue()) if "─" in lines]
+    assert tables[0].split()[1:4] == ["ordering", "head", "tokenizer"]
+    assert "FID" not in tables[0]
+    assert not any("ordering" in each for each in tables[1:])
+
+
+def test_an_interval_to_one_side_is_not_shown_as_if_it_were_to_both() -> None:
+    given = {"precision": dataclasses.replace(made.figure(0.0), low=0.0, high=0.2), "recall": made.figure(0.5, 0.1)}
+    held = io.StringIO()
+    rows = [made.row("r", made.member(evaluation=made.evaluation(figures=given)))]
+    show_table(Console(file=held, width=200, force_terminal=False), rows)
+    assert "0.00 (0.00–0.20)" in held.getvalue()
+    assert "0.50 ±0.10" in held.getvalue()
 
 
 # ---- numbers

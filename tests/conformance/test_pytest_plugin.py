@@ -7,6 +7,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PLUGIN = "arlab.conformance.pytest_plugin"
 ORDERING = '''
@@ -32,21 +34,26 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_it_tries_the_laws_on_a_plugin(tmp_path: Path) -> None:
-    done = run(tmp_path, "--arlab-plugins=short.py", "-k", "own or partition or 2x3-no_leak")
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a run says that finds one broken law."""
+    some = "own or partition or 2x3-no_leak or 1x4"
+    done = run(tmp_path_factory.mktemp("tried"), "--arlab-plugins=short.py", "-k", some)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "test_law[Short-2x3-no_leak]" in done.stdout
-    assert "LawBrokenError: token (0, 3) is never predicted" in done.stdout
-    assert "refused: ordering: Short walks two axes, got (5,)" in done.stdout
-    assert "PASSED" in done.stdout
-    assert "test_own" not in done.stdout
+    return done.stdout
 
 
-def test_after_a_broken_law_the_others_of_the_grid_are_skipped(tmp_path: Path) -> None:
-    done = run(tmp_path, "--arlab-plugins=short.py", "-k", "1x4")
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "1 failed" in done.stdout
-    assert "not tried: partition is broken on this grid" in done.stdout
+def test_it_tries_the_laws_on_a_plugin(tried: str) -> None:
+    assert "test_law[Short-2x3-no_leak]" in tried
+    assert "LawBrokenError: token (0, 3) is never predicted" in tried
+    assert "refused: ordering: Short walks two axes, got (5,)" in tried
+    assert "PASSED" in tried
+    assert "test_own" not in tried
+
+
+def test_after_a_broken_law_the_others_of_the_grid_are_skipped(tried: str) -> None:
+    assert "1 failed" in tried
+    assert "not tried: partition is broken on this grid" in tried
 
 
 def test_beside_tests_that_are_named(tmp_path: Path) -> None:

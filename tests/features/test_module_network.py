@@ -136,6 +136,17 @@ def test_a_network_without_weights_takes_any_images_and_the_hash_tells_it_from_o
     assert net("Flat").weights_hash == network.weights_hash
 
 
+def test_changed_code_has_another_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from torch import nn\nclass Net(nn.Flatten):\n    def forward(self, x): return super().forward(x) * {}\n"
+    hashes = []
+    for times in (1, 1, 2):
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "mine_to_change", raising=False)
+        (tmp_path / "mine_to_change.py").write_text(code.format(times))
+        hashes.append(ModuleNetwork(module="mine_to_change.Net").weights_hash)
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
 def test_images_are_resized_bilinearly() -> None:
     image = torch.tensor([[-1.0, 1.0]]).expand(1, 3, 2, 2)
     rows = net("Rows", image_size=4).extractor.features(image)

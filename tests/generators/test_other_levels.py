@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -29,6 +28,7 @@ from arlab.tokenizers.quantizers.pyramid_quantizer import PyramidQuantizer
 from arlab.tokenizers.quantizers.vq import VectorQuantizer
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
 from arlab.trained import Trained
+from tests.short_runs import StopAfter, trainer
 
 
 def tokenizer(*, residual: bool = False) -> VQTokenizer:
@@ -66,24 +66,6 @@ def generator(ordering: NextScale, *, residual: bool = False, places: bool = Tru
 FLEX = NextScale(level_input=Previous(), schedule=RandomScales(ranges=[(1, 2, 1), (3, 4, 1)]))
 
 
-def trainer(folder: Path, steps: int, **options: object) -> L.Trainer:
-    settings: dict[str, object] = {"enable_checkpointing": False, "num_sanity_val_steps": 0, **options}
-    return L.Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        **settings,  # type: ignore[arg-type]
-    )
-
-
-class _StopAfter(L.Callback):
-    def on_train_batch_end(self, trainer: L.Trainer, *rest: object) -> None:
-        trainer.should_stop = trainer.global_step >= 2
-
-
 class _Layouts(NextScale):
     """Notes what it trains on."""
 
@@ -103,7 +85,7 @@ def test_it_trains_on_levels_drawn_and_resumes_exactly(tmp_path: Path) -> None:
     assert len(ordering.seen) == 4
     assert len(set(ordering.seen)) > 1
     saving = ModelCheckpoint(tmp_path, every_n_train_steps=2, save_top_k=-1, filename="{step}")
-    trainer(tmp_path, 4, enable_checkpointing=True, callbacks=[saving, _StopAfter()]).fit(generator(FLEX), data)
+    trainer(tmp_path, 4, enable_checkpointing=True, callbacks=[saving, StopAfter(2)]).fit(generator(FLEX), data)
     resumed = generator(FLEX)
     trainer(tmp_path, 4).fit(resumed, data, ckpt_path=tmp_path / "step=2.ckpt")
     expected = whole.state_dict()

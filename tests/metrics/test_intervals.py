@@ -73,6 +73,12 @@ def test_classes_of_a_chosen_size_are_no_chance() -> None:
     assert high - low > 10
 
 
+def test_classes_of_one_image_each_are_halved_at_random() -> None:
+    # Alternately, in the order of the classes, there would be two halves, and by their difference any interval.
+    part_SN = Halves.draw(60, 50, label_N=torch.arange(60)).parts()[1:]
+    assert len({tuple(part_N.tolist()) for part_N in part_SN}) == 50
+
+
 def test_drawn_by_seed() -> None:
     assert torch.equal(Halves.draw(20, 5, 3).row_SH, Halves.draw(20, 5, 3).row_SH)
     assert not torch.equal(Halves.draw(20, 5, 3).row_SH, Halves.draw(20, 5, 4).row_SH)

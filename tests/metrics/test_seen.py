@@ -37,6 +37,15 @@ class Silent(Tiny):
         return None
 
 
+class Broken(Tiny):
+    """Gives no number for the fourth image of a batch."""
+
+    def features(self, pixel_NCHW: Tensor, batch_size: int = 250) -> Tensor:
+        feature_ND = super().features(pixel_NCHW, batch_size)
+        feature_ND[3, 1] = torch.nan
+        return feature_ND
+
+
 def images(count: int = 20, seed: int = 0, levels: int = 256) -> Images:
     rng = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, levels, (count, 1, 8, 8), generator=rng, dtype=torch.uint8)
@@ -79,6 +88,19 @@ def test_nothing_to_see_is_refused() -> None:
         see(Tiny(), images(), torch.arange(0))
     with pytest.raises(ValueError, match="features, scores and labels are of"):
         Seen(torch.zeros(3, 2), None, torch.zeros(4))
+
+
+def test_features_that_are_no_numbers_are_refused_and_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tiny: gives NaN or infinity for 2 of 20 images"):
+        see_cached(Broken(), images(), content="a", folder=tmp_path, batch_size=10)
+    assert not list(tmp_path.iterdir())
+
+
+def test_features_by_another_torch_are_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    see_cached(Tiny(), images(), content="a", folder=tmp_path)
+    monkeypatch.setattr(torch, "__version__", "0.0.1")
+    see_cached(Tiny(), images(), content="a", folder=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_kept_images_are_seen_once(tmp_path: Path) -> None:

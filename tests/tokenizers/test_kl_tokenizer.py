@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -22,6 +21,7 @@ from arlab.tokenizers.quantizers.vq import VectorQuantizer
 from arlab.tokenizers.tokenizer import Tokenizer
 from arlab.tokenizers.vqgan import VQGANAutoencoder
 from arlab.tokens import TokenSpace
+from tests.short_runs import digits, trainer
 
 
 def tiny(facts: DataFacts, kl_weight: float = 1e-5) -> KLTokenizer:
@@ -33,23 +33,6 @@ def tiny(facts: DataFacts, kl_weight: float = 1e-5) -> KLTokenizer:
         token_width=4,
         reconstruction=L2(),
         optimizer=AdamW(learning_rate=3e-3, warmup_steps=2),
-    )
-
-
-def digits() -> Digits:
-    return Digits(batch_size=100, validation_size=1100)  # four training batches an epoch
-
-
-def trainer(folder: Path, steps: int, **options: object) -> L.Trainer:
-    settings: dict[str, object] = {"enable_checkpointing": False, "num_sanity_val_steps": 0, **options}
-    return L.Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        **settings,  # type: ignore[arg-type]
     )
 
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from itertools import accumulate
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -45,6 +44,7 @@ from arlab.tokenizers.tokenizer import Tokenizer
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
 from tests.goldens import golden
 from tests.pyramids.test_pyramid import ALL as PYRAMIDS
+from tests.short_runs import StopAfter, digits, trainer
 from tests.tiny import tiny_backbone
 
 SHAPE = (4, 6)
@@ -400,43 +400,18 @@ def test_tokens_of_a_wide_image() -> None:
     torch.testing.assert_close(tokenizer.preview(tokens, known_BN | True), tokenizer.decode(tokens))
 
 
-def digits() -> Digits:
-    return Digits(batch_size=100, validation_size=1100)  # four training batches an epoch
-
-
-def trainer(folder: Path, steps: int, **options: object) -> L.Trainer:
-    settings: dict[str, object] = {"enable_checkpointing": False, "num_sanity_val_steps": 1, **options}
-    return L.Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        **settings,  # type: ignore[arg-type]
-    )
-
-
-class _StopAfter(L.Callback):
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-
-    def on_train_batch_end(self, trainer: L.Trainer, *rest: object) -> None:
-        trainer.should_stop = trainer.global_step >= self.steps
-
-
 def test_it_trains_is_rebuilt_and_resumes_exactly(tmp_path: Path) -> None:
     whole = tokenizer_of(Digits().facts)
-    run = trainer(tmp_path, 4)
+    run = trainer(tmp_path, 4, num_sanity_val_steps=1)
     run.fit(whole, digits())
     assert {"train/residual_level_2", "train/revived"} <= set(run.logged_metrics)
     saving = ModelCheckpoint(tmp_path, every_n_train_steps=2, save_top_k=-1, filename="{step}")
     half = tokenizer_of(Digits().facts)
     # The schedule spans max_steps, so the first half is a run of 4 steps that is stopped after 2.
-    stopped = trainer(tmp_path, 4, enable_checkpointing=True, callbacks=[saving, _StopAfter(2)])
+    stopped = trainer(tmp_path, 4, num_sanity_val_steps=1, enable_checkpointing=True, callbacks=[saving, StopAfter(2)])
     stopped.fit(half, digits())
     resumed = tokenizer_of(Digits().facts)
-    trainer(tmp_path, 4).fit(resumed, digits(), ckpt_path=tmp_path / "step=2.ckpt")
+    trainer(tmp_path, 4, num_sanity_val_steps=1).fit(resumed, digits(), ckpt_path=tmp_path / "step=2.ckpt")
     expected = whole.state_dict()
     assert all(torch.equal(expected[key], value) for key, value in resumed.state_dict().items())
 

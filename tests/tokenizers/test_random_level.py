@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -27,6 +26,7 @@ from arlab.tokenizers.quantizers.pyramid_quantizer import PyramidQuantizer
 from arlab.tokenizers.quantizers.vq import VectorQuantizer
 from arlab.tokenizers.vit import ViTAutoencoder
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
+from tests.short_runs import StopAfter, digits, trainer
 
 
 def flexible(random_level: float) -> PyramidQuantizer:
@@ -128,23 +128,6 @@ def test_without_it_nothing_is_drawn() -> None:
 # ---- in a tokenizer
 
 
-def digits() -> Digits:
-    return Digits(batch_size=100, validation_size=1100)
-
-
-def trainer(folder: Path, steps: int, **options: object) -> L.Trainer:
-    settings: dict[str, object] = {"enable_checkpointing": False, "limit_val_batches": 0, **options}
-    return L.Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        **settings,  # type: ignore[arg-type]
-    )
-
-
 def coarse_errors(random_level: float) -> list[float]:
     """After some training: how far what each level alone decodes to is from the image of its size."""
     model, data = tokenizer(random_level).train(), digits()
@@ -177,22 +160,18 @@ def test_every_level_learns_to_be_an_image_of_its_size() -> None:
     assert whole < 0.3
 
 
-class _StopAfter(L.Callback):
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-
-    def on_train_batch_end(self, trainer: L.Trainer, *rest: object) -> None:
-        trainer.should_stop = trainer.global_step >= self.steps
-
-
 def test_half_a_run_resumed_is_the_whole_run(tmp_path: Path) -> None:
     whole = tokenizer(0.7)
-    trainer(tmp_path, 6, callbacks=[RngState()]).fit(whole, digits())
+    trainer(tmp_path, 6, limit_val_batches=0, callbacks=[RngState()]).fit(whole, digits())
     saving = ModelCheckpoint(tmp_path, every_n_train_steps=3, save_top_k=-1, filename="{step}")
-    stopped = trainer(tmp_path, 6, enable_checkpointing=True, callbacks=[saving, RngState(), _StopAfter(3)])
+    stopped = trainer(
+        tmp_path, 6, limit_val_batches=0, enable_checkpointing=True, callbacks=[saving, RngState(), StopAfter(3)]
+    )
     stopped.fit(tokenizer(0.7), digits())
     resumed = tokenizer(0.7)
-    trainer(tmp_path, 6, callbacks=[RngState()]).fit(resumed, digits(), ckpt_path=tmp_path / "step=3.ckpt")
+    trainer(tmp_path, 6, limit_val_batches=0, callbacks=[RngState()]).fit(
+        resumed, digits(), ckpt_path=tmp_path / "step=3.ckpt"
+    )
     expected = whole.state_dict()
     assert all(torch.equal(expected[key], value) for key, value in resumed.state_dict().items())
 

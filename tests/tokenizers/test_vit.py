@@ -32,6 +32,7 @@ from arlab.tokenizers.quantizers.vq import VectorQuantizer
 from arlab.tokenizers.tokenizer import Tokenizer
 from arlab.tokenizers.vit import ViTAutoencoder
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
+from tests.short_runs import digits, trainer
 
 
 def small(
@@ -278,23 +279,6 @@ def test_a_preview_of_a_sequence_is_its_prefix_decoded() -> None:
     assert not torch.equal(preview, tokenizer.decode(tokens))
 
 
-def trainer(folder: Path, steps: int, **options: object) -> L.Trainer:
-    settings: dict[str, object] = {"enable_checkpointing": False, "limit_val_batches": 0, **options}
-    return L.Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        **settings,  # type: ignore[arg-type]
-    )
-
-
-def digits() -> Digits:
-    return Digits(batch_size=100, validation_size=1100)  # four training batches an epoch
-
-
 def test_a_preview_of_depths_is_of_the_places_known_on_any_of_them() -> None:
     tokenizer = tiny(NestedDropout(), PyramidQuantizer(pyramid=DepthPyramid(depth=3))).eval()
     torch.nn.init.normal_(tokenizer.autoencoder.absent)
@@ -347,7 +331,7 @@ def test_longer_prefixes_reconstruct_better(tmp_path: Path) -> None:
         reconstruction=L2(),
         optimizer=AdamW(learning_rate=5e-3, betas=(0.9, 0.99), warmup_steps=5, weight_decay=0.0),
     )
-    trainer(tmp_path, 300).fit(tokenizer, digits())
+    trainer(tmp_path, 300, limit_val_batches=0).fit(tokenizer, digits())
     tokenizer.eval()
     data = digits()
     data.setup("validate")
@@ -379,7 +363,7 @@ def test_it_overfits_a_batch() -> None:
 def test_a_checkpoint_rebuilds_it(tmp_path: Path) -> None:
     tokenizer = tiny(NestedDropout(probability=0.5, minimum=2, lengths=PowersOfTwo()))
     saving = ModelCheckpoint(tmp_path, every_n_train_steps=3, filename="{step}")
-    trainer(tmp_path, 3, enable_checkpointing=True, callbacks=[saving]).fit(tokenizer, digits())
+    trainer(tmp_path, 3, limit_val_batches=0, enable_checkpointing=True, callbacks=[saving]).fit(tokenizer, digits())
     rebuilt = rebuild(read(tmp_path / "step=3.ckpt"), Tokenizer)
     assert rebuilt.spec() == tokenizer.spec()
     image = torch.rand(4, 1, 8, 8) * 2 - 1
@@ -395,10 +379,14 @@ def test_half_a_run_resumed_is_the_whole_run(tmp_path: Path) -> None:
     dropout = NestedDropout(probability=0.8)
     whole = tiny(dropout)
     saving = ModelCheckpoint(tmp_path, every_n_train_steps=3, save_top_k=-1, filename="{step}")
-    trainer(tmp_path, 6, enable_checkpointing=True, callbacks=[saving, RngState()]).fit(whole, digits())
+    trainer(tmp_path, 6, limit_val_batches=0, enable_checkpointing=True, callbacks=[saving, RngState()]).fit(
+        whole, digits()
+    )
     resumed = tiny(dropout)
     torch.manual_seed(17)
-    trainer(tmp_path, 6, callbacks=[RngState()]).fit(resumed, digits(), ckpt_path=tmp_path / "step=3.ckpt")
+    trainer(tmp_path, 6, limit_val_batches=0, callbacks=[RngState()]).fit(
+        resumed, digits(), ckpt_path=tmp_path / "step=3.ckpt"
+    )
     expected = whole.state_dict()
     assert all(torch.equal(expected[key], value) for key, value in resumed.state_dict().items())
 
@@ -430,7 +418,7 @@ def test_it_trains_with_another_quantizer(tmp_path: Path) -> None:
         optimizer=AdamW(learning_rate=3e-3),
     )
     before = tokenizer.autoencoder.last_layer.detach().clone()
-    run = trainer(tmp_path, 3)
+    run = trainer(tmp_path, 3, limit_val_batches=0)
     run.fit(tokenizer, digits())
     assert bool(run.logged_metrics["train/loss"].isfinite())
     assert not torch.equal(before, tokenizer.autoencoder.last_layer)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -21,6 +20,7 @@ from arlab.tokenizers.tokenizer import Tokenizer
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
 from arlab.tokens import TokenSpace
 from arlab.trained import Trained
+from tests.short_runs import StopAfter, digits, trainer
 
 
 def tiny(facts: DataFacts) -> VQTokenizer:
@@ -32,23 +32,6 @@ def tiny(facts: DataFacts) -> VQTokenizer:
         token_width=4,
         reconstruction=L2(),
         optimizer=AdamW(learning_rate=3e-3, warmup_steps=2),
-    )
-
-
-def digits() -> Digits:
-    return Digits(batch_size=100, validation_size=1100)  # four training batches an epoch
-
-
-def trainer(folder: Path, steps: int, **options: object) -> L.Trainer:
-    settings: dict[str, object] = {"enable_checkpointing": False, "num_sanity_val_steps": 0, **options}
-    return L.Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        **settings,  # type: ignore[arg-type]
     )
 
 
@@ -114,7 +97,7 @@ def test_half_a_run_resumed_is_the_whole_run(tmp_path: Path) -> None:
     saving = ModelCheckpoint(tmp_path, every_n_train_steps=3, save_top_k=-1, filename="{step}")
     half = tiny(Digits().facts)
     # The schedule spans max_steps, so the first half is a run of 6 steps that is stopped after 3.
-    stopped = trainer(tmp_path, 6, enable_checkpointing=True, callbacks=[saving, _StopAfter(3)])
+    stopped = trainer(tmp_path, 6, enable_checkpointing=True, callbacks=[saving, StopAfter(3)])
     stopped.fit(half, digits())
     assert stopped.global_step == 3
     resumed = tiny(Digits().facts)
@@ -122,14 +105,6 @@ def test_half_a_run_resumed_is_the_whole_run(tmp_path: Path) -> None:
     expected = whole.state_dict()
     assert all(torch.equal(expected[key], value) for key, value in resumed.state_dict().items())
     assert not torch.equal(half.quantizer.codebook, whole.quantizer.codebook)
-
-
-class _StopAfter(L.Callback):
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-
-    def on_train_batch_end(self, trainer: L.Trainer, *rest: object) -> None:
-        trainer.should_stop = trainer.global_step >= self.steps
 
 
 def test_other_data_is_refused(tmp_path: Path) -> None:
