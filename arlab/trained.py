@@ -263,7 +263,11 @@ def find_device(name: str | None) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        # Of these nothing can be computed, or there is only one.
+        usable = device.type != "meta" and (device.type != "cpu" or device.index is None)
+    except (RuntimeError, AssertionError):
+        usable = False
+    if not usable:
         there = "cpu" if accelerator is None else f"cpu, {accelerator.type}"
-        raise ValueError(f"device: {name!r} is not available here; there are: {there}") from error
+        raise ValueError(f"device: {name!r} is not available here; there are: {there}")
     return device

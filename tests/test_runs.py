@@ -272,6 +272,8 @@ def test_a_class_called_by_a_number_is_found_by_its_name_first():
         ({"top_p": 0.0}, "top_p"),
         ({"device": "tpu"}, "device: 'tpu' is not available here; there are: cpu"),
         ({"device": "cuda:77"}, "device: 'cuda:77' is not available here"),
+        ({"device": "meta"}, "device: 'meta' is not available here"),
+        ({"device": "cpu:3"}, "device: 'cpu:3' is not available here"),
         ({"guidance_scale": 2.0, "guidance": LinearGuidance()}, "guidance_scale: given beside guidance"),
     ],
 )

@@ -128,7 +128,10 @@ def _draw(drawn: Sequence[_Drawn], measure: str, noisy: bool, axes: Axes) -> Non
         look, x = line.look, thinned(line.x)
         if noisy:
             axes.plot(x, thinned(line.y), color=look.colour, alpha=_FAINT, linewidth=0.6)
-            axes.plot(x, thinned(smoothed(line.y)), color=look.colour, linestyle=look.dash, linewidth=1.5)
+            # A line of one point is none.
+            marker = look.marker if len(x) == 1 else ""
+            level = thinned(smoothed(line.y))
+            axes.plot(x, level, color=look.colour, linestyle=look.dash, linewidth=1.5, marker=marker, markersize=4)
         else:
             marker = look.marker if len(x) <= _MOST_FOR_MARKERS else ""
             axes.plot(x, thinned(line.y), color=look.colour, linestyle=look.dash, marker=marker, markersize=4)

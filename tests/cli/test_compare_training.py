@@ -116,12 +116,12 @@ def test_where_a_tokenizer_fails_those_that_wait_for_it_are_not_tried(
 def test_a_signal_goes_to_each_child_once_and_nothing_more_begins(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = Stage(looks=1000)
+    stage, before = Stage(looks=1000), signal.getsignal(number)
     threading.Timer(0.2, os.kill, (os.getpid(), number)).start()
     with pytest.raises(Interrupted, match=number.name):
         run(stage, [job(name) for name in "abc"], 2, monkeypatch)
     assert {name: process.signals for name, process in stage.started.items()} == {"a": [number], "b": [number]}
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(number) is before
 
 
 def ended(child: Child) -> int:

@@ -169,7 +169,7 @@ def test_colour_is_seen_by_the_colour_network_and_any_other_on_request(capsys: p
         ([RUN, "--out", "folder.json"], "out: folder.json is a folder; name a .json file"),
         (
             [RUN, "--network", "Inceptoin"],
-            "network: no FeatureNetwork is called 'Inceptoin'; there are: EfficientNetLite0, ",
+            "network: no FeatureNetwork is called 'Inceptoin'; there are: ",
         ),
         ([RUN, "--network", "LPIPS"], "network: LPIPS needs vgg=VALUE behind it; its options: vgg, linear ("),
         ([RUN, "--network", "LPIPS", "vgg=no.pth"], "LPIPS.vgg: no such file: no.pth"),

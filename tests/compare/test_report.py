@@ -12,9 +12,11 @@ import re
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from arlab.compare.curve_charts import curve_charts
+from arlab.compare.palette import look_of
 from arlab.compare.record import Row
 from arlab.compare.report import write_report
 from arlab.compare.samples import affordable, samples
@@ -214,6 +216,14 @@ def test_curves_of_one_point_of_nothing_and_of_nan(tmp_path: Path) -> None:
         dataclasses.replace(made.curve("val/nats_per_token", count=2), values=(math.nan, math.inf)),
     )
     report([made.row("a", made.member(training=made.training(curves=curves, flops_per_step=None)))], tmp_path)
+
+
+def test_a_loss_that_was_logged_once_is_a_point() -> None:
+    for count, markers in ((1, ["None", look_of(0).marker]), (2, ["None", ""])):
+        training = made.training(curves=(made.curve("train/loss", count=count),))
+        axes = Figure().subplots()
+        curve_charts([made.row("a", made.member(training=training))])[0].lines[0][0].draw(axes)
+        assert [line.get_marker() for line in axes.get_lines()] == markers
 
 
 def test_what_cannot_be_reported_is_refused(tmp_path: Path) -> None:

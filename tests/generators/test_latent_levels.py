@@ -39,7 +39,7 @@ from arlab.tokenizers.quantizers.pyramid_quantizer import PyramidQuantizer
 from arlab.tokenizers.tokenizer import Tokenizer
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
 from arlab.trained import Trained
-from tests.generators.test_other_levels import _StopAfter, trainer
+from tests.short_runs import StopAfter, trainer
 
 IMAGES = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 LABELS = torch.tensor([3, 1, 4])
@@ -150,7 +150,7 @@ def test_it_resumes_exactly_on_uncertain_latents(tmp_path: Path, ordering: NextS
     whole = generator(ordering)
     trainer(tmp_path, 4).fit(whole, data)
     saving = ModelCheckpoint(tmp_path, every_n_train_steps=2, save_top_k=-1, filename="{step}")
-    trainer(tmp_path, 4, enable_checkpointing=True, callbacks=[saving, _StopAfter()]).fit(generator(ordering), data)
+    trainer(tmp_path, 4, enable_checkpointing=True, callbacks=[saving, StopAfter(2)]).fit(generator(ordering), data)
     resumed = generator(ordering)
     trainer(tmp_path, 4).fit(resumed, data, ckpt_path=tmp_path / "step=2.ckpt")
     expected = whole.state_dict()
