@@ -50,7 +50,7 @@ class SampleGrid(L.Callback, Configurable):
                 f"trainer.callbacks: SampleGrid needs a Generator, the model is a {type(pl_module).__name__}"
             )
         # Now, not when the first images are drawn.
-        self.sampler.check(pl_module.head)
+        self.sampler.check(pl_module)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # Not on_validation_end: the average of the weights is swapped out by then.

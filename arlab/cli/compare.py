@@ -85,7 +85,11 @@ def parser() -> Parser:
     add_sampling(options)
     options.add_argument("--batch_size", type=int, default=64, metavar="N", help="images at a time (%(default)s)")
     options.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of all randomness in measuring (%(default)s)"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of all randomness in measuring; training N adds N (%(default)s)",
     )
     options.add_argument(
         "--device", metavar="DEVICE", help="to measure on: cpu, cuda, ... (the accelerator where there is one)"
@@ -126,6 +130,8 @@ def _check(options: argparse.Namespace) -> Budget | None:
     check_sampling(options)
     if options.features is not None:
         refuse_unwritable("features", options.features / "any")
+    if any(not word.strip() for word in options.rows):
+        raise ValueError("rows: one is empty; name an experiment or a run")
     twice = next((word for word in options.rows if options.rows.count(word) > 1), None)
     if twice is not None:
         raise ValueError(f"{twice}: is a row already; name it once (--seeds N trains an experiment N times)")

@@ -250,7 +250,7 @@ def _refuse_to_measure(generator: Generator, measurement: Measurement) -> None:
     network.refuse(channels)
     # A network of one's own, or one that wants larger images, may fail at the first it sees.
     network.features(torch.zeros(2, channels, *generator.facts.image_size, dtype=torch.uint8))
-    measurement.sampler.check(generator.head)
+    measurement.sampler.check(generator)
 
 
 # ---- what rows are beside each other

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,8 +73,10 @@ def measured_rows(plan: Sequence[PlannedRow], measurement: Measurement, folder: 
             what = row.name if planned.seed is None else f"{row.name}, seed {planned.seed}"
             place = places[row.name] / ("run" if planned.seed is None else str(planned.seed))
             told = f"{number} of {count}: {what}"
+            # Each member draws with a seed of its own, so that their spread holds the chance of measuring, too.
+            own = dataclasses.replace(measurement, seed=measurement.seed + (planned.seed or 0))
             try:
-                members.append(_member(row, planned, measurement, place, told, console))
+                members.append(_member(row, planned, own, place, told, console))
             except ValueError as error:
                 raise ValueError(f"{what}: {error}") from error
         rows.append(Row(shown[row.name], tuple(members)))

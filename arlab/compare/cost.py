@@ -29,8 +29,8 @@ from arlab.orderings.step import Step
 from arlab.ranges import require
 from arlab.rng import BatchRng, mix_seed
 
-_TIMES = 3
-_LONG = 20.0
+_TIMES = 6
+_LONG = 10.0
 _DRAWS = 8
 
 
@@ -40,8 +40,8 @@ def sampling_cost(
     """What it costs to draw images: counts of one image, speed and memory of a batch, time of one image alone.
 
     Steps, passes of the backbone, looks of the head's own denoiser (``head_evaluations``, where it has one) and
-    operations are counted while an image is drawn (``counting_flops`` says which). Times are medians of 3, or the
-    first where it takes more than 20 s, after a run that is not timed, the tokenizer's decoder included. Memory is
+    operations are counted while an image is drawn (``counting_flops`` says which). Times are medians of 6, or the
+    first where it takes more than 10 s, after a run that is not timed, the tokenizer's decoder included. Memory is
     ``peak_memory`` of a batch.
 
     Args:

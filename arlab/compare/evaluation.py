@@ -96,7 +96,7 @@ class _Evaluating:
         self.facts = generator.facts
         self.network = shipped(self.facts.channels) if measurement.network is None else measurement.network
         self.network.refuse(self.facts.channels)
-        measurement.sampler.check(generator.head)
+        measurement.sampler.check(generator)
         device = find_device(measurement.device)
         generator.to(device)
         generator.tokenizer.module.to(device)

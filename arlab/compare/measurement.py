@@ -16,7 +16,8 @@ from arlab.metrics.protocol import Protocol
 from arlab.ranges import require
 from arlab.runs.folder import runs_root
 
-MOST_IMAGES = 1_000_000
+MOST_IMAGES = 100_000
+"""Each of them is compared with each other one, and with each real one."""
 FEWEST_IMAGES = 8
 """Generated ones; their halves, of which intervals are taken, need neighbours."""
 FEWEST_REAL = 6
@@ -53,7 +54,7 @@ class Measurement:
         if self.num_images is not None:
             require("num_images", self.num_images, at_least=FEWEST_IMAGES, at_most=MOST_IMAGES)
         require("seed", self.seed, at_least=0, below=2**63)
-        require("batch_size", self.batch_size, at_least=1, at_most=MOST_IMAGES)
+        require("batch_size", self.batch_size, at_least=1)
 
     @property
     def folder(self) -> Path:

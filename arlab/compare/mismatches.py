@@ -110,8 +110,11 @@ def _settings(row: Row, column: Column) -> _Settings | None:
         figure = column.read(member)
         if figure is None:
             continue
-        # How its interval came about differs with the value: of shares of 0 and 1 it is Wilson's.
-        protocol = dataclasses.replace(figure.protocol, interval=None)
+        # How its interval came about differs with the value: of shares of 0 and 1 it is Wilson's. Members are drawn
+        # with seeds of their own on purpose.
+        drawn = figure.protocol.seed
+        seed = None if drawn is None else drawn - (member.seed or 0)
+        protocol = dataclasses.replace(figure.protocol, interval=None, seed=seed)
         if protocol not in protocols:
             protocols.append(protocol)
     if not protocols:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from arlab.compare.record import Row
 
 
@@ -15,4 +17,7 @@ def tokenizer_text(row: Row) -> str:
     """The tokenizer's class, with the PSNR that tells it from others of that class."""
     evaluation = row.members[0].evaluation
     figure = evaluation.tokenizer_figures.get("psnr")
-    return evaluation.tokenizer if figure is None else f"{evaluation.tokenizer} of {figure.value:.4g} dB"
+    if figure is None:
+        return evaluation.tokenizer
+    lossless = math.isinf(figure.value)
+    return f"{evaluation.tokenizer}, lossless" if lossless else f"{evaluation.tokenizer} of {figure.value:.4g} dB"

@@ -44,6 +44,11 @@ class Conditioner(nn.Module, Configurable, ABC):
     num_slots: int
     """P."""
 
+    @property
+    def guidable(self) -> bool:
+        """Whether training shows the model the null label, which guidance compares with."""
+        return True
+
     @abstractmethod
     def bind(self, width: int, facts: DataFacts) -> None:
         """Create the weights."""
@@ -79,6 +84,10 @@ class ClassLabel(Conditioner):
         self.num_slots = num_slots
         self.drop_probability = drop_probability
         self.init_std = init_std
+
+    @property
+    def guidable(self) -> bool:
+        return self.drop_probability > 0
 
     def bind(self, width: int, facts: DataFacts) -> None:
         self.num_classes = facts.num_classes

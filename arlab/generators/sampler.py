@@ -20,7 +20,7 @@ from arlab.generators.feeding import Known, mask_for, scatter
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, Guidance
 from arlab.generators.schedules import Schedule
-from arlab.heads.head import Head, Hidden, Predict, Predicted, Sampling
+from arlab.heads.head import Hidden, Predict, Predicted, Sampling
 from arlab.orderings.ordering import Drawn, Prefix
 from arlab.orderings.step import Kind, Layout, Progress, Read, Slots, Step
 from arlab.rng import Noise, SampleRng, mix_seed
@@ -111,10 +111,10 @@ class Sampler(Configurable):
             on_step: called after each step with what is known so far.
 
         Raises:
-            ValueError: there are not as many seeds as labels, the model does not know the layout, or its head
-                has no use for top-k or top-p.
+            ValueError: there are not as many seeds as labels, the model does not know the layout, or an option means
+                nothing to it (``check``).
         """
-        self.check(generator.head)
+        self.check(generator)
         if len(seeds) != len(labels):
             raise ValueError(f"seeds: expected one per label ({len(labels)}), got {len(seeds)}")
         labels = labels.to(generator.device)
@@ -143,12 +143,19 @@ class Sampler(Configurable):
         assert tokens is not None, "an ordering without steps"
         return Samples(generator.tokenizer.at(layout).decode(tokens).float(), tokens, labels)
 
-    def check(self, head: Head) -> None:
-        """See that no option would pass without effect.
+    def check(self, generator: Generator) -> None:
+        """See that every option means something to a generator.
 
         Raises:
-            ValueError: top-k or top-p is given, of which the head makes nothing.
+            ValueError: guidance is asked for, and the generator never learned what 'no class' is; top-k or top-p is
+                given, of which the head makes nothing.
         """
+        if self.guidance.active and not generator.conditioner.guidable:
+            raise ValueError(
+                "guidance: compares with 'no class', which this generator was never trained on "
+                "(conditioner.drop_probability: 0); leave guidance_scale at 1"
+            )
+        head = generator.head
         if head.truncates:
             return
         without = f"{type(head).__name__} draws no codes, so that there are no likeliest ones to keep to"

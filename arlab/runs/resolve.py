@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     M = TypeVar("M", bound=Module)
 
 EXPORT_FILE = "arlab.json"
+_CONFIGURATIONS = (".yaml", ".yml")
 
 
 def resolve(run: str | Path) -> Path:
@@ -28,6 +29,8 @@ def resolve(run: str | Path) -> Path:
     """
     path = Path(run)
     if path.is_file():
+        if path.suffix in _CONFIGURATIONS:
+            raise ValueError(f"{run}: is a configuration, not a run; train it first: arlab fit --config {run}")
         return path
     if (path / EXPORT_FILE).is_file():
         return path

@@ -31,6 +31,7 @@ from arlab.features.classifier import shipped
 from arlab.generators.generator import Generator
 from arlab.heads.diffusion import DiffusionHead
 from arlab.heads.flow import FlowHead
+from arlab.heads.noise_levels import NoiseLevels, evenly
 from arlab.heads.time_grids import EvenTimes
 from arlab.images import Picture, image_grid, save_png, to_uint8
 from arlab.metrics.generation import evaluate_generation
@@ -167,9 +168,10 @@ def _head_steps(generator: Generator, number: int) -> Iterator[None]:
         yield
         head.times = kept
     elif isinstance(head, DiffusionHead) and number:
-        steps, head.num_steps = head.num_steps, number
+        betas, kept_levels = head.schedule.betas(), head.sampled
+        head.sampled = NoiseLevels(betas, evenly(len(betas), number))
         yield
-        head.num_steps = steps
+        head.sampled = kept_levels
     else:
         yield
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -27,7 +28,7 @@ from arlab.runs.content import content_of
 from arlab.runs.lock import locked
 from arlab.runs.resolve import read
 from tests.cli.tiny_experiments import write_experiments
-from tests.compare.rows import evaluation, figures, shown
+from tests.compare.rows import PROTOCOL, evaluation, figures, shown
 from tests.tiny_runs import save_run, tiny_generator
 
 RASTER = "experiments/tiny/raster.yaml"
@@ -93,7 +94,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         runs.append(run)
         weights = sum(float(value.double().abs().sum()) for value in read(run)["state_dict"].values())
         content = content_of(Path(run))
-        made = figures(weights + measurement.seed)
+        drawn = dataclasses.replace(PROTOCOL, seed=measurement.seed)
+        made = figures(weights + measurement.seed, protocol=drawn)
         return evaluation(run=run, content=content, figures=made), shown(seed=measurement.seed)
 
     monkeypatch.setattr(compare_rows, "evaluate", quick)
@@ -132,6 +134,12 @@ def quality(out: str) -> dict[str, Any]:
             if name not in COST
         }
     return found
+
+
+def measured_seeds(out: str) -> list[int]:
+    """What the images of each member were drawn with."""
+    paths = sorted(Path(out, "rows").rglob("evaluation.json"))
+    return [json.loads(path.read_text())["figures"]["kid"]["protocol"]["seed"] for path in paths]
 
 
 # ---- the plan
@@ -240,6 +248,7 @@ def test_the_plan_is_shown_and_nothing_is_done(capsys: pytest.CaptureFixture[str
         ([f"{PIXELS}+nothing.yaml"], f"{PIXELS}+nothing.yaml: no such experiment: nothing.yaml"),
         ([PIXELS, "--with", "nothing.yaml"], "no such experiment: nothing.yaml"),
         ([PIXELS, PIXELS], f"{PIXELS}: is a row already"),
+        ([PIXELS, ""], "rows: one is empty; name an experiment or a run"),
         ([PIXELS, f"./{PIXELS}"], f"./{PIXELS}: its run is in the row of {PIXELS} already"),
         (["runs/4x3/tiny"], "runs/4x3/tiny: run: does not say which data it was trained on"),
         (["experiments/tiny/tokenizers/vq.yaml"], "makes a tokenizer; compare trains generators"),
@@ -256,6 +265,7 @@ def test_the_plan_is_shown_and_nothing_is_done(capsys: pytest.CaptureFixture[str
         ([PIXELS, "--seeds", "0"], "seeds: must be from 1 to 1000, got 0"),
         ([PIXELS, "--jobs", "0"], "jobs: must be from 1 to 256, got 0"),
         ([PIXELS, "--num_images", "0"], "num_images: must be from "),
+        ([PIXELS, "--num_images", "100001"], "num_images: must be from 8 to 100000, got 100001"),
         ([PIXELS, "--network", "Incepton"], "network: no FeatureNetwork is called 'Incepton'"),
         (
             [PIXELS, "--network", "ModuleNetwork", "module=torch.nn.Identity", "channels=1"],
@@ -322,6 +332,8 @@ def test_a_second_call_trains_and_measures_nothing_and_says_the_same(
     assert len(measured) == 2
     first, said = quality("out"), capsys.readouterr().out
     assert len(first) == 2
+    assert measured_seeds("out") == [0, 1]
+    assert "its own runs differ" not in Path("out/table.md").read_text()
     assert {Path("out", name).is_file() for name in ("report.html", "metrics.json", "table.md", "table.csv")} == {True}
     assert "report: out/report.html" in said
     assert main(command) == 0

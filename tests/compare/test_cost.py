@@ -297,14 +297,14 @@ class Slow(Sampler):
         return super().sample(generator, labels, **named)
 
 
-def test_speed_is_the_median_of_three_after_one_that_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    sampler = Slow([99, 50, 8, 4, 2, 77, 0.5, 0.25, 1], monkeypatch)
+def test_speed_is_the_median_of_six_after_one_that_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = Slow([99, 50, 8, 8, 4, 4, 2, 2, 77, 0.5, 0.25, 1, 0.25, 0.5, 1], monkeypatch)
     figures = sampling_cost(tiny_generator(), sampler, LABELS, batch_size=4, seed=0, protocol=PROTOCOL)
-    assert sampler.batches == [1, 4, 4, 4, 4, 1, 1, 1, 1]
+    assert sampler.batches == [1, *[4] * 7, *[1] * 7]
     speed, latency = figures["images_per_second"], figures["latency"]
     assert (speed.low, speed.value, speed.high) == (0.5, 1.0, 2.0)
     assert (latency.low, latency.value, latency.high) == (0.25, 0.5, 1.0)
-    assert speed.protocol.interval == latency.protocol.interval == "smallest and largest of 3"
+    assert speed.protocol.interval == latency.protocol.interval == "smallest and largest of 6"
     assert (speed.protocol.batch_size, latency.protocol.batch_size) == (4, 1)
     assert latency.unit == "s"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from arlab.compare.mismatches import SEEDS, Mismatch, mismatches
 from arlab.compare.record import Member, Row
 from arlab.compare.table import table_of
@@ -121,6 +123,17 @@ def test_runs_of_one_row_that_were_not_measured_alike() -> None:
     row = made.row("a", made.member(), unguided("b").members[0])
     (found,) = about(mismatches([row, made.row("c")]), "kid")
     assert (found.rows, found.text) == (("a",), "its own runs differ: guidance_scale: 1.0 against 2.0")
+
+
+@pytest.mark.parametrize(("drawn", "marked"), [(1, False), (2, True)])
+def test_members_are_drawn_with_seeds_of_their_own(drawn: int, marked: bool) -> None:
+    def member(trained: int, seed: int) -> Member:
+        protocol = dataclasses.replace(made.PROTOCOL, seed=seed)
+        found = made.row_of("s", made.figures(protocol=protocol)).members[0]
+        return dataclasses.replace(found, seed=trained)
+
+    found = mismatches([made.row("a", member(0, 0), member(1, drawn)), made.row("b", member(0, 0), member(1, 1))])
+    assert bool(about(found, "kid")) is marked
 
 
 def test_letters_go_on_after_z() -> None:
