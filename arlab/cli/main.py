@@ -39,6 +39,7 @@ COMMANDS = {
     "new": Command("arlab.cli.new", "write a working ordering, pyramid, head or experiment to start from"),
     "check": Command("arlab.cli.check", "try the laws of its kind on an ordering, head, pyramid, ..., a plugin's too"),
     "cache": Command("arlab.cli.cache", "write the tokens of an image set, to train generators on"),
+    "import": Command("arlab.cli.import_released", "make a run of a published checkpoint: VAR, LlamaGen, MAR, ..."),
     "export": Command("arlab.cli.export", "write a trained model as safetensors and JSON"),
     "doctor": Command("arlab.cli.doctor", "versions, devices, disk, and known conflicts with their remedies"),
 }

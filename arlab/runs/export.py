@@ -34,10 +34,28 @@ def export(run: str | Path, out: str | Path) -> Path:
     Raises:
         ValueError: there is no such run, or ``out`` is there already and not an empty folder.
     """
-    out = Path(out)
+    refuse_taken(Path(out))
+    return write(resolve.read(run), Path(out))
+
+
+def refuse_taken(out: Path) -> None:
+    """See that a folder is new or empty.
+
+    Raises:
+        ValueError: it is not.
+    """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ValueError(f"out: {out} exists and is not an empty folder; name another")
-    checkpoint = resolve.read(run)
+
+
+def write(checkpoint: Mapping[str, Any], out: Path, beside: Mapping[str, str] | None = None) -> Path:
+    """Write what a checkpoint holds of a model to a new or empty folder, whole or not at all.
+
+    Args:
+        checkpoint: its ``state_dict`` and the entry under ``KEY``, with the tokenizer's weights of a generator.
+        out: the folder.
+        beside: further files, text by name.
+    """
     entry = dict(checkpoint[KEY])
     tokenizer = entry.pop("tokenizer", None)
     entry["versions"] = {name: version(name) for name in ("torch", "lightning")}
@@ -47,6 +65,8 @@ def export(run: str | Path, out: str | Path) -> Path:
         if tokenizer is not None:
             _save(tokenizer["state_dict"], draft / TOKENIZER_FILE)
         (draft / EXPORT_FILE).write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        for name, text in (beside or {}).items():
+            (draft / name).write_text(text, encoding="utf-8")
     return out
 
 

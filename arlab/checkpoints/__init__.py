@@ -1,0 +1,1 @@
+"""Released weights: how published checkpoints are read, and what they are here."""

@@ -1,0 +1,119 @@
+"""The contract of a family of released models: a configuration read off its tensors, and a table of names.
+
+A family is told what its tensors cannot tell (how many heads, the base of rotary positions) by its options. An option
+that is ``None`` was not told yet, and is asked for. ``presets`` are the options of the released sizes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, TypeVar
+
+from arlab.checkpoints.names import Names
+from arlab.checkpoints.shapes import Shapes
+from arlab.configurable import Configurable
+from arlab.data.facts import DataFacts
+from arlab.generators.generator import Generator
+from arlab.tokenizers.tokenizer import Tokenizer
+
+T = TypeVar("T")
+
+
+class Family(Configurable, ABC):
+    """Models that one publication released, all of one make.
+
+    Attributes:
+        marks: published names that any of its checkpoints has, and together no other family's.
+        entries: where in a file the weights may lie, the first that is there; '' is the file itself.
+        unused: regular expressions of published tensors that are no weights (tables of positions, masks).
+        presets: options of each released size by its name.
+    """
+
+    marks: ClassVar[tuple[str, ...]]
+    entries: ClassVar[tuple[str, ...]] = ("model_ema", "ema", "model", "state_dict", "module", "")
+    unused: ClassVar[tuple[str, ...]] = ()
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+
+    def refuse_missing(self, file: str) -> None:
+        """See that all options were given.
+
+        Raises:
+            ValueError: naming all that were not.
+        """
+        missing = [key for key in inspect.signature(type(self)).parameters if getattr(self, key) is None]
+        if missing:
+            keys = " ".join(f"{key}=..." for key in missing)
+            sizes = f", or a released size by --preset {'|'.join(self.presets)}" if self.presets else ""
+            raise ValueError(f"{file}: its tensors do not tell {', '.join(missing)}; give --set {keys}{sizes}")
+
+    def need(self, value: T | None) -> T:
+        """An option that was seen to be given."""
+        assert value is not None, "refuse_missing comes first"
+        return value
+
+    def sides(self, key: str, value: list[int] | None) -> tuple[int, int]:
+        """Height and width.
+
+        Raises:
+            ValueError: they are not two positive numbers.
+        """
+        given = self.need(value)
+        if len(given) != 2 or min(given) < 1:
+            raise ValueError(f"{key}: expected [height, width], got {given}")
+        return given[0], given[1]
+
+
+class TokenizerFamily(Family):
+    """Released tokenizers."""
+
+    @abstractmethod
+    def shrinks(self, shapes: Shapes) -> int:
+        """Pixels along a side of a token."""
+
+    @abstractmethod
+    def tokenizer(self, shapes: Shapes, facts: DataFacts) -> Tokenizer:
+        """The tokenizer whose weights these are the shapes of; its own weights are to be replaced.
+
+        Raises:
+            ValueError: a tensor is missing, or an option.
+        """
+
+    @abstractmethod
+    def names(self, tokenizer: Tokenizer) -> Names:
+        """Published tensors and those of a tokenizer that ``tokenizer`` made."""
+
+
+class GeneratorFamily(Family):
+    """Released generators.
+
+    Attributes:
+        tokenizers: what their tokenizers are released as.
+    """
+
+    tokenizers: ClassVar[tuple[type[TokenizerFamily], ...]]
+
+    @abstractmethod
+    def token_grid(self, shapes: Shapes) -> tuple[int, int]:
+        """How many tokens there are along the sides of an image's finest level.
+
+        Raises:
+            ValueError: a tensor is missing, or an option.
+        """
+
+    @abstractmethod
+    def count_classes(self, shapes: Shapes) -> int:
+        """How many classes there are beside 'no class'."""
+
+    @abstractmethod
+    def generator(self, shapes: Shapes, tokenizer: Tokenizer) -> Generator:
+        """The generator whose weights these are the shapes of; its own weights are to be replaced.
+
+        Raises:
+            ValueError: a tensor is missing, or an option.
+        """
+
+    @abstractmethod
+    def names(self, generator: Generator) -> Names:
+        """Published tensors and those of a generator that ``generator`` made."""

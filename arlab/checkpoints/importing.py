@@ -1,0 +1,185 @@
+"""From published files to a model: which file is what, whether it fits, and the weights in their places."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from torch import Tensor
+
+from arlab import checkpoints
+from arlab.checkpoints.family import Family, GeneratorFamily, TokenizerFamily
+from arlab.checkpoints.names import Names
+from arlab.checkpoints.published_files import read_published, tensors_in
+from arlab.checkpoints.shapes import Shapes
+from arlab.data.facts import DataFacts
+from arlab.generators.generator import Generator
+from arlab.module import Module
+from arlab.tokenizers.tokenizer import Tokenizer
+
+F = TypeVar("F", bound=Family)
+_SOURCE = "imagenet"
+_SIDE = 256
+
+
+@dataclass(frozen=True)
+class Found:
+    """A published file and what it is.
+
+    Attributes:
+        path: of the file.
+        family: whose it is.
+        tensors: its weights.
+    """
+
+    path: Path
+    family: Family
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def shapes(self) -> Shapes:
+        """Of its weights."""
+        return Shapes({name: tuple(value.shape) for name, value in self.tensors.items()})
+
+
+def families() -> dict[str, type[GeneratorFamily]]:
+    """The families of generators by the names they go by on a command line, 'llamagen'."""
+    for found in pkgutil.iter_modules(checkpoints.__path__, f"{checkpoints.__name__}."):
+        importlib.import_module(found.name)
+    return {cls.__name__.lower(): cls for cls in sorted(_concrete(GeneratorFamily), key=lambda cls: cls.__name__)}
+
+
+def recognise(path: Path, among: Sequence[Family]) -> Found:
+    """Whose file it is.
+
+    Args:
+        path: of the file.
+        among: the families it may be of, with their options.
+
+    Raises:
+        ValueError: it cannot be read, or it is of none of them.
+    """
+    held = read_published(path)
+    for family in among:
+        tensors = tensors_in(held, family.entries)
+        if all(mark in tensors for mark in family.marks):
+            return Found(path, family, tensors)
+    expected, tensors = among[0], tensors_in(held, among[0].entries)
+    if not tensors:
+        raise ValueError(f"{path}: holds no tensors; it has {', '.join(sorted(held)[:5]) or 'nothing'}")
+    others = [
+        cls
+        for cls in (*_concrete(GeneratorFamily), *_concrete(TokenizerFamily))
+        if all(mark in tensors for mark in cls.marks)
+    ]
+    like = f"; it looks like {', '.join(sorted(cls.__name__ for cls in others))}" if others else ""
+    missing = next(mark for mark in expected.marks if mark not in tensors)
+    raise ValueError(f"{path}: is no {type(expected).__name__} checkpoint, it has no tensor {missing}{like}")
+
+
+def import_released(
+    generator: Found | None, tokenizer: Found | Tokenizer, *, class_names: tuple[str, ...] | None = None
+) -> Module:
+    """The model that published files are.
+
+    Args:
+        generator: the file of a generator; None: the tokenizer alone.
+        tokenizer: the file of its tokenizer, or a tokenizer.
+        class_names: one per class; by default their numbers.
+
+    Raises:
+        ValueError: naming file and tensor or option; something is missing, left over, of another shape or of another
+            number.
+    """
+    if generator is None:
+        assert isinstance(tokenizer, Found)
+        return _tokenizer(tokenizer, None, class_names or ())
+    family = generator.family
+    assert isinstance(family, GeneratorFamily)
+    generator.family.refuse_missing(str(generator.path))
+    try:
+        count, grid = family.count_classes(generator.shapes), family.token_grid(generator.shapes)
+    except ValueError as error:
+        raise ValueError(f"{generator.path}: {error}") from error
+    names = tuple(map(str, range(count))) if class_names is None else class_names
+    if len(names) != count:
+        raise ValueError(f"{generator.path}: has {count} classes, {len(names)} are named")
+    made = _tokenizer(tokenizer, grid, names) if isinstance(tokenizer, Found) else tokenizer
+    if made.layout.finest != grid:
+        raise ValueError(f"{generator.path}: has a grid of {grid}, the tokenizer's is {made.layout.finest}")
+    try:
+        model = family.generator(generator.shapes, made)
+    except ValueError as error:
+        raise ValueError(f"{generator.path}: {error}") from error
+    fill(model, family.names(model), generator)
+    return model.eval()
+
+
+def fill(model: Generator | Tokenizer, names: Names, found: Found) -> None:
+    """Put published weights in their places.
+
+    Raises:
+        ValueError: a tensor is missing, left over or of another shape; the first is named.
+    """
+    own = model.state_dict()
+    _refuse(found, names.published(own))
+    new = names.own(found.tensors)
+    blank = [name for name, _ in model.named_parameters() if name not in new]
+    assert not blank, f"the table of {type(found.family).__name__} leaves out {blank[0]}"
+    # Released in whatever precision: ours is float32, as everywhere.
+    model.load_state_dict(own | new)
+
+
+def _refuse(found: Found, expected: Mapping[str, Tensor]) -> None:
+    """See that a file holds exactly what a table wants."""
+    theirs = f"{found.path}: of {type(found.family).__name__}"
+    missing = [name for name in expected if name not in found.tensors]
+    if missing:
+        raise ValueError(f"{theirs}, but it has no tensor {missing[0]}{_more(missing)}")
+    for name, value in expected.items():
+        shape = tuple(found.tensors[name].shape)
+        if shape != tuple(value.shape):
+            raise ValueError(f"{theirs}, but {name} is of shape {shape}, expected {tuple(value.shape)}")
+    left = [
+        name
+        for name in found.tensors
+        if name not in expected and not any(re.search(pattern, name) for pattern in found.family.unused)
+    ]
+    if left:
+        raise ValueError(f"{theirs}, but its tensor {left[0]} has no place in such a model{_more(left)}")
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def _tokenizer(found: Found, grid: tuple[int, int] | None, class_names: tuple[str, ...]) -> Tokenizer:
+    """The tokenizer of a file, for images whose tokens lie on a grid; by itself for 256 x 256 pixels."""
+    family = found.family
+    assert isinstance(family, TokenizerFamily)
+    family.refuse_missing(str(found.path))
+    try:
+        size = (
+            (_SIDE, _SIDE)
+            if grid is None
+            else (grid[0] * family.shrinks(found.shapes), grid[1] * family.shrinks(found.shapes))
+        )
+        model = family.tokenizer(found.shapes, DataFacts(_SOURCE, 3, size, class_names))
+    except ValueError as error:
+        raise ValueError(f"{found.path}: {error}") from error
+    fill(model, family.names(model), found)
+    return model.eval()
+
+
+def _concrete(cls: type[F]) -> list[type[F]]:
+    """Classes of a kind that can be built."""
+    found = [] if inspect.isabstract(cls) else [cls]
+    for derived in cls.__subclasses__():
+        found += _concrete(derived)
+    return found

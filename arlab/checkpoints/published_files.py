@@ -1,0 +1,76 @@
+"""Reading published files: tensors and plain data, nothing that could run.
+
+A file is safetensors or PyTorch's own. Of pickled objects only ``argparse.Namespace``, which many releases keep their
+options in, is let in beside tensors and plain data; a file that asks for anything else is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+
+def read_published(path: Path) -> dict[str, object]:
+    """What a published file holds, on the CPU.
+
+    Raises:
+        ValueError: there is no such file, it cannot be read, or it holds more than tensors and plain data.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; name the file of weights in it")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    held = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
+    if not isinstance(held, dict) or not all(isinstance(name, str) for name in held):
+        raise ValueError(f"{path}: holds a {type(held).__name__}, expected tensors by name")
+    return held
+
+
+def tensors_in(held: Mapping[str, object], entries: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors of the first of these entries that is there; '' is the whole.
+
+    Entries may lie in each other, as 'model.module'; what is no tensor is left out. No tensor: an empty table.
+    """
+    for entry in entries:
+        found: object = held
+        for name in entry.split(".") if entry else ():
+            found = found.get(name) if isinstance(found, Mapping) else None
+        if isinstance(found, Mapping):
+            tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+            if tensors:
+                return _without(tensors, "module.")
+    return {}
+
+
+def _without(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Names without what distributed training put in front of all of them."""
+    if not all(name.startswith(prefix) for name in tensors):
+        return tensors
+    return {name.removeprefix(prefix): value for name, value in tensors.items()}
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a readable safetensors file (cut off or damaged?)") from error
+
+
+def _torch(path: Path) -> object:
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "unsupported global" not in str(error).lower():
+            raise ValueError(f"{path}: not a readable file of weights (cut off or damaged?)") from error
+        raise ValueError(f"{path}: refused, it holds more than weights, plain data and argparse.Namespace") from error
+    except Exception as error:
+        # Bytes that are no pickle make the unpickler fail with whatever its steps raise: KeyError, IndexError, ...
+        raise ValueError(f"{path}: not a readable file of weights (cut off or damaged?)") from error

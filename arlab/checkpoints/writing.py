@@ -1,0 +1,42 @@
+"""A model made of published weights, written as a run: an export, and a configuration to train it on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from arlab.data.folder import ImageFolder
+from arlab.generators.generator import Generator
+from arlab.module import Module
+from arlab.runs.checkpoint import KEY, header
+from arlab.runs.export import write
+
+
+def write_run(model: Module, out: Path, *, images: Path | None, told: str) -> Path:
+    """Write a model as a run that every command takes.
+
+    Args:
+        model: with its weights.
+        out: a new or empty folder.
+        images: those it is measured with.
+        told: where it comes from.
+
+    Raises:
+        ValueError: the images are not there, or of other classes.
+    """
+    data = None if images is None else ImageFolder(root=str(images), image_size=model.facts.image_size)
+    if data is not None and (differs := model.facts.contradiction(data.facts)):
+        raise ValueError(f"images: the model and they differ in {differs}")
+    entry: dict[str, Any] = header(model, data)
+    if isinstance(model, Generator):
+        entry["tokenizer"] = {"state_dict": model.tokenizer.module.state_dict()}
+    return write({"state_dict": model.state_dict(), KEY: entry}, out)
+
+
+def folder_classes(root: Path) -> tuple[str, ...]:
+    """The classes of a folder of images, one folder each.
+
+    Raises:
+        ValueError: there is no such folder, or no images in it.
+    """
+    return ImageFolder(root=str(root), image_size=1).facts.class_names

@@ -1,0 +1,196 @@
+"""``arlab import``: a run of a published checkpoint, on which every other command works."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from arlab.cli.parser import Parser
+from arlab.runs.files import refuse_unwritable
+
+if TYPE_CHECKING:
+    from arlab.checkpoints.family import Family, GeneratorFamily
+    from arlab.checkpoints.importing import Found
+    from arlab.module import Module
+    from arlab.tokenizers.tokenizer import Tokenizer
+
+    F = TypeVar("F", bound=Family)
+
+_EXAMPLES = """\
+  arlab import c2i_B_256.pt vq_ds16_c2i.pt --family llamagen --preset b_256 --out released/llamagen_b
+  arlab import MY.safetensors vq_ds16_c2i.pt --family llamagen --set num_heads=4 grid=[16,16] --out released/mine
+  arlab import vq_ds16_c2i.pt --family llamagen --out released/llamagen_vq16
+  arlab sample released/llamagen_b --guidance_scale 4 --classes 207 360 --num_images 8"""
+
+
+def parser() -> Parser:
+    """The options of the command."""
+    options = Parser(
+        command="import",
+        description="Make a run of published weights: a generator's file and its tokenizer's, or a tokenizer's alone.\n"
+        "What the tensors do not tell is asked for. Nothing that could run is read from the files.",
+        examples=_EXAMPLES,
+    )
+    options.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help=".safetensors, or PyTorch's .pt, .pth, ..."
+    )
+    options.add_argument(
+        "--family", required=True, metavar="NAME", help="whose weights they are: llamagen, var, mar, ..."
+    )
+    options.add_argument("--preset", metavar="NAME", help="a released size; it sets what the tensors do not tell")
+    options.add_argument(
+        "--set",
+        dest="settings",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what the tensors do not tell, option by option; over the preset's",
+    )
+    options.add_argument(
+        "--tokenizer", metavar="RUN", help="the generator's tokenizer, in place of its file: a run or an export"
+    )
+    options.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="the images it is measured and trained on, a folder per class"
+    )
+    options.add_argument(
+        "--classes", type=Path, metavar="FILE", help="names of the classes, one a line (their numbers)"
+    )
+    options.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new or empty folder")
+    return options
+
+
+def main(argv: list[str]) -> int:
+    """Run the command."""
+    options = parser().read(argv)
+    refuse_unwritable("out", options.out)
+
+    from arlab.checkpoints.importing import import_released
+    from arlab.checkpoints.writing import write_run
+    from arlab.cli.quiet import quiet
+    from arlab.discovery import discover
+    from arlab.runs.export import refuse_taken
+    from arlab.runs.resolve import load_model
+    from arlab.tokenizers.tokenizer import Tokenizer as AnyTokenizer
+
+    quiet()
+    refuse_taken(options.out)
+    names = _class_names(options)
+    discover()
+    family, *tokenizers = _families(options)
+    generator, tokenizer = _roles(options, [_recognised(path, [family, *tokenizers]) for path in options.files])
+    source: Found | Tokenizer | None = tokenizer
+    if options.tokenizer is not None:
+        source = load_model(options.tokenizer, AnyTokenizer)
+    if source is None:
+        kinds = " or ".join(type(each).__name__ for each in tokenizers)
+        raise ValueError(
+            f"files: {type(family).__name__} needs its tokenizer: name the file of a {kinds}, too, or --tokenizer RUN"
+        )
+    model = import_released(generator, source, class_names=names)
+    folder = write_run(model, options.out, images=options.images, told=_told(options))
+    _say(model, folder)
+    return 0
+
+
+def _families(options: argparse.Namespace) -> list[Family]:
+    """The family that is asked for and those of its tokenizers, with their settings.
+
+    Raises:
+        ValueError: there is no such family, preset or setting.
+    """
+    from arlab.checkpoints.importing import families
+
+    known = families()
+    if options.family.lower() not in known:
+        raise ValueError(f"family: no family is called {options.family!r}; there are: {', '.join(known)}")
+    wanted = known[options.family.lower()]
+    kinds: list[type[Family]] = [wanted, *wanted.tokenizers]
+    words = [*_preset(wanted, options.preset), *options.settings]
+    for word in words:
+        key = word.partition("=")[0]
+        if not any(key in inspect.signature(kind).parameters for kind in kinds):
+            takes = sorted({name for kind in kinds for name in inspect.signature(kind).parameters})
+            raise ValueError(f"set: {wanted.__name__} has no setting {key!r}; it has: {', '.join(takes) or 'none'}")
+    return [_built(kind, words) for kind in kinds]
+
+
+def _preset(family: type[GeneratorFamily], name: str | None) -> list[str]:
+    if name is None:
+        return []
+    if name not in family.presets:
+        raise ValueError(f"preset: {family.__name__} has no {name!r}; it has: {', '.join(family.presets) or 'none'}")
+    return [f"{key}={json.dumps(value)}" for key, value in family.presets[name].items()]
+
+
+def _built(kind: type[F], words: Sequence[str]) -> F:
+    """A family with those settings that are its own."""
+    from arlab.discovery import named
+
+    own = [word for word in words if word.partition("=")[0] in inspect.signature(kind).parameters]
+    return named([kind.__name__, *own], kind, "set")
+
+
+def _recognised(path: Path, among: Sequence[Family]) -> Found:
+    from arlab.checkpoints.importing import recognise
+
+    return recognise(path, among)
+
+
+def _roles(options: argparse.Namespace, found: Sequence[Found]) -> tuple[Found | None, Found | None]:
+    """The file of the generator and that of the tokenizer.
+
+    Raises:
+        ValueError: there are two of a kind, or a tokenizer is named twice.
+    """
+    from arlab.checkpoints.family import GeneratorFamily as Generators
+
+    generators = [each for each in found if isinstance(each.family, Generators)]
+    tokenizers = [each for each in found if each not in generators]
+    for of_kind, kind in ((generators, "generator"), (tokenizers, "tokenizer")):
+        if len(of_kind) > 1:
+            raise ValueError(f"files: {of_kind[0].path} and {of_kind[1].path} are both of a {kind}; name one")
+    if options.tokenizer is not None and (tokenizers or not generators):
+        raise ValueError("tokenizer: named beside its file; give one of the two, with the file of a generator")
+    return next(iter(generators), None), next(iter(tokenizers), None)
+
+
+def _class_names(options: argparse.Namespace) -> tuple[str, ...] | None:
+    """Names of the classes, where they are known."""
+    if options.classes is not None and options.images is not None:
+        raise ValueError("classes: named beside images, whose folders name them; give one of the two")
+    if options.classes is not None:
+        try:
+            lines = options.classes.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"classes: {options.classes}: not a readable text file") from error
+        names = tuple(line.strip() for line in lines if line.strip())
+        if len(set(names)) != len(names):
+            raise ValueError(f"classes: {options.classes} holds a name twice")
+        return names
+    if options.images is not None:
+        from arlab.checkpoints.writing import folder_classes
+
+        return folder_classes(options.images)
+    return None
+
+
+def _told(options: argparse.Namespace) -> str:
+    """Where it comes from, for its card."""
+    files = ", ".join(path.name for path in options.files)
+    return f"{options.family.lower()}{f' {options.preset}' if options.preset else ''} ({files})"
+
+
+def _say(model: Module, folder: Path) -> None:
+    count = sum(weight.numel() for weight in model.parameters()) / 1e6
+    parts = ""
+    from arlab.generators.generator import Generator
+
+    if isinstance(model, Generator):
+        kinds = (model.ordering, model.backbone, model.head, model.tokenizer.module)
+        parts = f": {', '.join(type(each).__name__ for each in kinds)}"
+    print(f"{folder}  {type(model).__name__} of {count:.1f} M parameters{parts}")
+    print(f"fine-tune: arlab fit --config {folder / 'config.yaml'} --data.root FOLDER" * bool(parts))
