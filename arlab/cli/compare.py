@@ -167,7 +167,7 @@ def _run(options: argparse.Namespace, budget: Budget | None, command: str) -> in
     plan = make_plan(wish)
     console = Console()
     if options.plan:
-        show_plan(console, plan)
+        show_plan(console, plan, measurement)
         say(console, f"comparison: {out}")
         return 0
     say(console, f"comparison: {out}")

@@ -1,4 +1,4 @@
-"""What a comparison is about to do, as a table."""
+"""What a comparison is about to do, as a table and in words."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from arlab.cli.compare_plan import PlannedMember, PlannedRow
+from arlab.cli.summary import say
+from arlab.compare.measurement import Measurement, in_words
+from arlab.features.classifier import shipped
 from arlab.runs.folder import RunFolder
 
 
-def show_plan(console: Console, plan: Sequence[PlannedRow]) -> None:
-    """Print every run with its state, its length and its tokenizer."""
+def show_plan(console: Console, plan: Sequence[PlannedRow], measurement: Measurement) -> None:
+    """Print every run with its state, its length and its tokenizer, and how they will be measured."""
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("row", "seed", "run", "state", "steps", "tokenizer"):
         table.add_column(heading, justify="right" if heading == "steps" else "left", overflow="fold")
@@ -31,6 +34,14 @@ def show_plan(console: Console, plan: Sequence[PlannedRow]) -> None:
             ]
             table.add_row(*map(Text, cells))
     console.print(table)
+    say(console, f"measured: {_measured(measurement, plan[0].facts.channels)}")
+
+
+def _measured(how: Measurement, channels: int) -> str:
+    network = shipped(channels) if how.network is None else how.network
+    count = "as many generated as there are" if how.num_images is None else f"{how.num_images} generated images and the"
+    seen = f"in the features of {network.name} {network.weights_hash[:8]}"
+    return f"{count} {how.split.value} images, {seen}; {in_words(how.sampler.guidance)}, seed {how.seed}"
 
 
 def _place(member: PlannedMember) -> str:

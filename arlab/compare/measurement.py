@@ -79,11 +79,11 @@ class Measurement:
             split=self.split.value,
             num_images=self.count(num_real),
             guidance_scale=guidance.guidance_scale if isinstance(guidance, ConstantGuidance) and constant else None,
-            guidance=None if constant else _told(guidance),
-            temperature=_told(sampler.temperature)
+            guidance=None if constant else in_words(guidance),
+            temperature=in_words(sampler.temperature)
             if isinstance(sampler.temperature, Configurable)
             else sampler.temperature,
-            top_k=_told(sampler.top_k) if isinstance(sampler.top_k, Configurable) else sampler.top_k,
+            top_k=in_words(sampler.top_k) if isinstance(sampler.top_k, Configurable) else sampler.top_k,
             top_p=sampler.top_p,
             seed=self.seed,
             ema=generator.ema_decay > 0,
@@ -94,7 +94,7 @@ class Measurement:
         )
 
 
-def _told(part: Configurable) -> str:
+def in_words(part: Configurable) -> str:
     """'LinearGuidance(start=1.0, end=2.5)'."""
     options = part.spec()["init_args"]
     assert isinstance(options, dict)

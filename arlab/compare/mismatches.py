@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from arlab.compare.columns import Column, Group, columns_of
 from arlab.compare.ranking import result
 from arlab.compare.record import Row
-from arlab.compare.shown_numbers import number, with_prefix
+from arlab.compare.shown_numbers import with_prefix
 from arlab.compare.tokenizers_alike import tokenizer_of, tokenizer_text
 from arlab.metrics.protocol import Protocol
 
@@ -148,7 +148,7 @@ def _unequal_cost(rows: Sequence[Row], column: Column) -> Iterator[_Found]:
     costs = [(found.value, row.name) for row in rows if (found := result(row, column))]
     if len(costs) > 1 and max(costs)[0] > _UNEQUAL * min(costs)[0]:
         (least, cheap), (most, dear) = min(costs), max(costs)
-        ratio = f", {number(round(most / least, 2))} times as much" if least > 0 else ""
+        ratio = f", {most / least:.3g} times as much" if least > 0 else ""
         ends = f"{with_prefix(least)}FLOP ({cheap}) to {with_prefix(most)}FLOP ({dear})"
         yield (), f"trainings differ in cost: {ends}{ratio}", (column.key,)
 

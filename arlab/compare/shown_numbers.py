@@ -13,7 +13,7 @@ _TINY = 1e-6
 def interval_text(value: float, low: float | None, high: float | None) -> tuple[str, str]:
     """A value and its interval, to the two leading digits of the interval's half width; '' where there is none."""
     if low is None or high is None or not all(map(math.isfinite, (value, low, high))):
-        return number(value), ""
+        return _aligned(number(value)), ""
     half = (high - low) / 2
     # An interval far narrower than its value would print digits that nobody reads.
     least = float(f"{max(half, abs(value) * 10.0 ** (1 - _DIGITS)):.2g}")
@@ -21,6 +21,14 @@ def interval_text(value: float, low: float | None, high: float | None) -> tuple[
         return f"{value:.3g}", f"{low:.3g} – {high:.3g}"
     places = max(0, 1 - math.floor(math.log10(least))) if least > 0 else 0
     return f"{value:,.{places}f}", f"{low:,.{places}f} – {high:,.{places}f}"
+
+
+def _aligned(text: str) -> str:
+    """A number with all its digits, so that 23.7 stands below 23.71 as 23.70."""
+    if "." not in text or "e" in text:
+        return text
+    digits = text.lstrip("-").replace(",", "").replace(".", "").lstrip("0")
+    return text + "0" * (_DIGITS - len(digits))
 
 
 def number(value: float) -> str:

@@ -20,4 +20,4 @@ def tokenizer_text(row: Row) -> str:
     if figure is None:
         return evaluation.tokenizer
     lossless = math.isinf(figure.value)
-    return f"{evaluation.tokenizer}, lossless" if lossless else f"{evaluation.tokenizer} of {figure.value:.4g} dB"
+    return f"{evaluation.tokenizer}, lossless" if lossless else f"{evaluation.tokenizer} of {figure.value:.2f} dB"

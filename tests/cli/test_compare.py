@@ -232,6 +232,7 @@ def test_the_plan_is_shown_and_nothing_is_done(capsys: pytest.CaptureFixture[str
     out = capsys.readouterr().out
     assert out.count("to train") == 5
     assert "comparison: comparisons/" in out
+    assert "measured: as many generated as there are validation images, in the features of fashion_" in out
     assert sorted(Path().rglob("*")) == before
 
 

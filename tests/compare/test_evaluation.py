@@ -272,7 +272,7 @@ def test_of_large_parts_the_same_images_are_chosen(monkeypatch: pytest.MonkeyPat
 
 
 def test_mistakes_are_told(run: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="num_images: must be from 8 to 1000000, got 7"):
+    with pytest.raises(ValueError, match="num_images: must be from 8 to 100000, got 7"):
         Measurement(num_images=7)
     with pytest.raises(ValueError, match="seed: must be at least 0"):
         Measurement(seed=-1)

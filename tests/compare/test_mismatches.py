@@ -82,7 +82,7 @@ def test_tokenizers_that_differ_are_told_and_nats_rank_within_them() -> None:
     rows = [row("a", 21, 1.0), row("b", 21, 1.2), row("c", 25, 2.0), row("d", 25, 1.5)]
     (found,) = about(mismatches(rows), "nats_per_token")
     assert found.rows == ()
-    assert "VQTokenizer of 21 dB, VQTokenizer of 25 dB" in found.text
+    assert "VQTokenizer of 21.00 dB, VQTokenizer of 25.00 dB" in found.text
     table = table_of(rows)
     number = [column.key for column in table.columns].index("nats_per_token")
     assert [line.cells[number].bold for line in table.lines] == [True, False, False, True]

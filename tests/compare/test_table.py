@@ -145,6 +145,8 @@ def test_digits_are_those_the_interval_bears_out(value: float, half: float, show
 
 def test_numbers_without_an_interval() -> None:
     assert interval_text(4.0, None, None) == ("4", "")
+    # All of four digits, that they stand below each other.
+    assert [interval_text(value, None, None)[0] for value in (23.7, 0.25, 1234.5)] == ["23.70", "0.2500", "1234"]
     assert [number(value) for value in (math.nan, math.inf, 1e6, 0.123456)] == ["–", "∞", "1,000,000", "0.1235"]
     told = [with_prefix(value) for value in (999.0, 999_999, 9.5e7, 1.26e13, 3e21)]
     assert told == ["999", "1.00 M", "95.0 M", "12.6 T", "3.00e+21"]
