@@ -1,6 +1,7 @@
 """arlab: orderings, heads and tokenizers of visual autoregressive generation, freely combined.
 
-``arlab.load(RUN)`` gives a trained model ready to sample. Importing arlab alone does not import torch.
+``arlab.load(RUN)`` gives a trained model ready to sample, ``arlab.from_pretrained(NAME)`` one from a hub. Importing
+arlab alone does not import torch.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "from_pretrained", "load"]
 
 if TYPE_CHECKING:
-    from arlab.trained import load
+    from arlab.trained import from_pretrained, load
 
 
 def __getattr__(name: str) -> object:
-    if name == "load":
-        from arlab.trained import load
+    if name in ("from_pretrained", "load"):
+        from arlab import trained
 
-        return load
+        return getattr(trained, name)
     raise AttributeError(f"module 'arlab' has no attribute {name!r}")

@@ -23,6 +23,9 @@ class Module(L.LightningModule, Configurable, ABC):
     other_losses: Mapping[str, Tensor] = {}
     """What else the last training step has minimised than the loss it returned, by the name it is logged under."""
 
+    started_from: str | None = None
+    """Whose weights it began with, where it began with those of another model."""
+
     @property
     def data(self) -> ImageData | None:
         """The data module of the Trainer it is attached to, if any."""

@@ -25,6 +25,7 @@ from arlab.module import Module
 from arlab.pyramids.grids import scales
 from arlab.ranges import require
 from arlab.rng import mix_seed
+from arlab.runs.hub import download
 from arlab.runs.resolve import load_model
 from arlab.tokenizers.tokenizer import Tokenizer
 
@@ -224,6 +225,26 @@ def load(run: str | Path) -> Trained:
         ValueError: there is no such run, or it cannot be read.
     """
     return Trained(load_model(run, Module))
+
+
+def from_pretrained(
+    name_or_folder: str | Path, *, revision: str | None = None, cache_dir: str | Path | None = None
+) -> Trained:
+    """An exported model, from a folder or from the Hugging Face Hub: ``arlab.from_pretrained("OWNER/NAME")``.
+
+    Args:
+        name_or_folder: a folder that is there (whatever ``load`` takes), else OWNER/NAME on the hub.
+        revision: on the hub: a branch, tag or commit; the newest by default.
+        cache_dir: where downloads are kept; huggingface_hub's own place by default.
+
+    Raises:
+        ValueError: it is neither, the hub cannot be reached, huggingface_hub is not installed, or it cannot be read.
+    """
+    if Path(name_or_folder).exists():
+        if revision is not None:
+            raise ValueError(f"revision: {name_or_folder} is a folder here, which has none, got {revision!r}")
+        return load(name_or_folder)
+    return load(download(str(name_or_folder), revision=revision, cache_dir=cache_dir))
 
 
 def labels_of(classes: Sequence[int | str] | None, facts: DataFacts) -> list[int]:

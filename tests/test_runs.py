@@ -170,6 +170,7 @@ def test_what_a_trainer_saves_loads_and_samples():
 def test_export_gives_equal_samples_without_pickle(trained):
     folder = export("runs/tiny/raster", "out/exported")
     assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
         "arlab.json",
         "model.safetensors",
         "tokenizer.safetensors",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from arlab import checkpoints
@@ -28,7 +29,7 @@ _SOURCE = "imagenet"
 _SIDE = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Found:
     """A published file and what it is.
 
@@ -66,21 +67,30 @@ def recognise(path: Path, among: Sequence[Family]) -> Found:
         ValueError: it cannot be read, or it is of none of them.
     """
     held = read_published(path)
+    if found := _recognised(path, held, among):
+        return found
+    expected, tensors = among[0], tensors_in(held, among[0].entries)
+    if not tensors:
+        raise ValueError(f"{path}: holds no tensors; it has {', '.join(sorted(held)[:5]) or 'nothing'}")
+    missing = next(mark for mark in expected.marks if mark not in tensors)
+    raise ValueError(f"{path}: is no {type(expected).__name__} checkpoint, it has no tensor {missing}{_like(tensors)}")
+
+
+def recognised(path: Path, among: Sequence[Family]) -> Found | None:
+    """What a file holds of these families, if anything.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    return _recognised(path, read_published(path), among)
+
+
+def _recognised(path: Path, held: Mapping[str, object], among: Sequence[Family]) -> Found | None:
     for family in among:
         tensors = tensors_in(held, family.entries)
         if all(mark in tensors for mark in family.marks):
             return Found(path, family, tensors)
-    expected, tensors = among[0], tensors_in(held, among[0].entries)
-    if not tensors:
-        raise ValueError(f"{path}: holds no tensors; it has {', '.join(sorted(held)[:5]) or 'nothing'}")
-    others = [
-        cls
-        for cls in (*_concrete(GeneratorFamily), *_concrete(TokenizerFamily))
-        if all(mark in tensors for mark in cls.marks)
-    ]
-    like = f"; it looks like {', '.join(sorted(cls.__name__ for cls in others))}" if others else ""
-    missing = next(mark for mark in expected.marks if mark not in tensors)
-    raise ValueError(f"{path}: is no {type(expected).__name__} checkpoint, it has no tensor {missing}{like}")
+    return None
 
 
 def import_released(
@@ -143,20 +153,32 @@ def _refuse(found: Found, expected: Mapping[str, Tensor]) -> None:
     if missing:
         raise ValueError(f"{theirs}, but it has no tensor {missing[0]}{_more(missing)}")
     for name, value in expected.items():
-        shape = tuple(found.tensors[name].shape)
-        if shape != tuple(value.shape):
-            raise ValueError(f"{theirs}, but {name} is of shape {shape}, expected {tuple(value.shape)}")
+        given = found.tensors[name]
+        if tuple(given.shape) != tuple(value.shape):
+            raise ValueError(f"{theirs}, but {name} is of shape {tuple(given.shape)}, expected {tuple(value.shape)}")
+        if given.is_meta or given.layout is not torch.strided or given.is_floating_point() != value.is_floating_point():
+            kind = str(given.dtype).removeprefix("torch.")
+            raise ValueError(f"{theirs}, but {name} is no dense tensor of floating-point numbers, but of {kind}")
     left = [
         name
         for name in found.tensors
         if name not in expected and not any(re.search(pattern, name) for pattern in found.family.unused)
     ]
     if left:
-        raise ValueError(f"{theirs}, but its tensor {left[0]} has no place in such a model{_more(left)}")
+        like = _like(found.tensors, found)
+        raise ValueError(f"{theirs}, but its tensor {left[0]} has no place in such a model{_more(left)}{like}")
 
 
 def _more(names: Sequence[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def _like(tensors: Mapping[str, Tensor], found: Found | None = None) -> str:
+    """What a file looks like by its tensors; where it was found to be something, only what it looks like even more."""
+    own = set() if found is None else set(found.family.marks)
+    kinds = (*_concrete(GeneratorFamily), *_concrete(TokenizerFamily))
+    names = sorted(cls.__name__ for cls in kinds if own < set(cls.marks) <= tensors.keys())
+    return f"; it looks like {', '.join(names)}" if names else ""
 
 
 def _tokenizer(found: Found, grid: tuple[int, int] | None, class_names: tuple[str, ...]) -> Tokenizer:

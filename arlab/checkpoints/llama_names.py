@@ -42,21 +42,40 @@ def llama_names(num_layers: int) -> Iterator[Rule]:
 
 
 def llama_backbone(
-    shapes: Shapes, *, num_heads: int, rope_base: float, norm_eps: float, places: Sequence[Places] = ()
+    shapes: Shapes,
+    *,
+    num_heads: int,
+    rope_base: float,
+    norm_eps: float,
+    places: Sequence[Places] = (),
+    way_layers: int | None = None,
 ) -> Transformer:
     """The backbone: width and depth are the tensors', and the width inside feed-forward layers.
 
+    Args:
+        shapes: of the published tensors.
+        num_heads: of attention.
+        rope_base: base of the rotary positions.
+        norm_eps: added to mean squares.
+        places: added to the input.
+        way_layers: how many of the layers lie between two ways out; none: there is one way.
+
     Raises:
-        ValueError: a tensor is missing, or the heads do not divide the width.
+        ValueError: a tensor is missing, the heads do not divide the width, or there are too few layers.
     """
-    hidden, width = shapes["layers.0.feed_forward.w1.weight"]
+    gate = "layers.0.feed_forward.w1.weight"
+    hidden, width = shapes.size(gate), shapes.size(gate, 1)
+    depth = shapes.count("layers.{}.attention.wqkv.weight")
+    if way_layers is not None and not 0 < way_layers < depth:
+        raise ValueError(f"way_layers: expected at least 1 and fewer than all {depth} layers, got {way_layers}")
     return Transformer(
         width=width,
-        num_layers=shapes.count("layers.{}.attention.wqkv.weight"),
+        num_layers=depth - (way_layers or 0),
         attention=Attention(num_heads=num_heads),
         feed_forward=GatedMLP(ratio=hidden / width, multiple_of=1),
         norm=RMSNorm(eps=norm_eps),
         rotary=AxialRotary(base=rope_base),
         places=list(places) or None,
         dropout=_DROPOUT,
+        way_layers=way_layers or 1,
     )

@@ -25,7 +25,7 @@ class LlamaGenVQ(TokenizerFamily):
         return shrinks(shapes, LLAMAGEN)
 
     def tokenizer(self, shapes: Shapes, facts: DataFacts) -> VQTokenizer:
-        codebook_size, token_width = shapes["quantize.embedding.weight"]
+        codebook_size, token_width = shapes.axes("quantize.embedding.weight", 2)
         return VQTokenizer(
             facts=facts,
             autoencoder=VQGANAutoencoder(**read_autoencoder(shapes, LLAMAGEN)),

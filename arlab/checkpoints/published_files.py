@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+
+# How PyTorch names what a pickle asks for.
+_ASKED = re.compile(r"GLOBAL (\S+)")
 
 
 def read_published(path: Path) -> dict[str, object]:
@@ -70,7 +74,11 @@ def _torch(path: Path) -> object:
     except pickle.UnpicklingError as error:
         if "unsupported global" not in str(error).lower():
             raise ValueError(f"{path}: not a readable file of weights (cut off or damaged?)") from error
-        raise ValueError(f"{path}: refused, it holds more than weights, plain data and argparse.Namespace") from error
+        asked = _ASKED.search(str(error))
+        what = f" ({asked[1]})" if asked else ""
+        raise ValueError(
+            f"{path}: refused, it holds more than weights, plain data and argparse.Namespace{what}"
+        ) from error
     except Exception as error:
         # Bytes that are no pickle make the unpickler fail with whatever its steps raise: KeyError, IndexError, ...
         raise ValueError(f"{path}: not a readable file of weights (cut off or damaged?)") from error

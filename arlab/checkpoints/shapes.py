@@ -40,12 +40,25 @@ class Shapes:
         """The length of an axis.
 
         Raises:
-            ValueError: there is no such tensor, or it has no such axis.
+            ValueError: there is no such tensor, it has no such axis, or nothing lies along it.
         """
         shape = self[name]
         if not -len(shape) <= axis < len(shape):
             raise ValueError(f"its {name} is of shape {shape}, too few axes")
+        if shape[axis] < 1:
+            raise ValueError(f"its {name} is of shape {shape}, which is empty")
         return shape[axis]
+
+    def axes(self, name: str, number: int) -> Shape:
+        """The shape of a tensor of so many axes: 2 of a linear map's weights, 4 of a convolution's.
+
+        Raises:
+            ValueError: there is no such tensor, it is of another number of axes, or empty.
+        """
+        shape = self[name]
+        if len(shape) != number or min(shape, default=1) < 1:
+            raise ValueError(f"its {name} is of shape {shape}, expected {number} axes, none of them empty")
+        return shape
 
     def count(self, pattern: str) -> int:
         """How many there are of 'layers.{}.attention.wqkv.weight', counted from 0 on.

@@ -26,10 +26,12 @@ class Style:
     Attributes:
         substitutions: regular expressions of our names and what they are called; all that match are applied, in order.
         backwards: the decoder's levels are counted from the lowest resolution up, in names with 'conv_blocks'.
+        fused: queries, keys and values are published as one tensor, 'qkv'; otherwise as three.
     """
 
     substitutions: tuple[Substitution, ...]
     backwards: bool = False
+    fused: bool = False
 
     def named(self, ours: str, levels: int) -> str:
         """What our tensor is called in a model of so many levels."""
@@ -77,12 +79,12 @@ LLAMAGEN = Style(
 
 
 def autoencoder_names(tokenizer: LearnedTokenizer, style: Style) -> Iterator[Rule]:
-    """The rules of a tokenizer's autoencoder; queries, keys and values are published apart."""
+    """The rules of a tokenizer's autoencoder."""
     ours = [name.removeprefix(_OWN) for name in tokenizer.state_dict() if name.startswith(_OWN)]
     levels = len({found[1] for name in ours if (found := re.match(r"encoder\.level(\d+)\.", name))})
     for name in ours:
         theirs = style.named(name, levels)
-        if ".qkv." in theirs:
+        if ".qkv." in theirs and not style.fused:
             yield joined([theirs.replace(".qkv.", f".{part}.") for part in "qkv"], _OWN + name)
         else:
             yield same(theirs, _OWN + name)
@@ -111,9 +113,9 @@ class _Reader:
 
     def read(self) -> dict[str, Any]:
         """Constructor arguments."""
-        channels = self.shapes.size("encoder.conv_in.weight")
-        quant = self.shapes.get("quant_conv.weight")
-        last = self.shapes["encoder.conv_out.weight"]
+        channels = self.shapes.axes("encoder.conv_in.weight", 4)[0]
+        quant = self.shapes.axes("quant_conv.weight", 4) if "quant_conv.weight" in self.shapes else None
+        last = self.shapes.axes("encoder.conv_out.weight", 4)
         return {
             "channels": channels,
             "channel_multipliers": [self._width(level) // channels for level in range(self.levels)],
@@ -140,7 +142,7 @@ class _Reader:
         return self._name(ours) in self.shapes
 
     def _width(self, level: int) -> int:
-        return self.shapes.size(self._name(f"encoder.level{level}.block0.conv1.weight"))
+        return self.shapes.axes(self._name(f"encoder.level{level}.block0.conv1.weight"), 4)[0]
 
     def _count(self, ours: str) -> int:
         number = 0

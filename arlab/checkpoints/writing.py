@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from arlab.checkpoints.tuning import CONFIG_FILE, tuning
 from arlab.data.folder import ImageFolder
 from arlab.generators.generator import Generator
 from arlab.module import Module
-from arlab.runs.checkpoint import KEY, header
+from arlab.runs.card import CARD_FILE, card
+from arlab.runs.checkpoint import KEY, ORIGIN, header
 from arlab.runs.export import write
 
 
@@ -27,10 +29,14 @@ def write_run(model: Module, out: Path, *, images: Path | None, told: str) -> Pa
     data = None if images is None else ImageFolder(root=str(images), image_size=model.facts.image_size)
     if data is not None and (differs := model.facts.contradiction(data.facts)):
         raise ValueError(f"images: the model and they differ in {differs}")
-    entry: dict[str, Any] = header(model, data)
+    entry: dict[str, Any] = header(model, data) | {ORIGIN: told}
+    beside: dict[str, str] = {}
     if isinstance(model, Generator):
         entry["tokenizer"] = {"state_dict": model.tokenizer.module.state_dict()}
-    return write({"state_dict": model.state_dict(), KEY: entry}, out)
+        beside[CONFIG_FILE] = tuning(model, out, images)
+    checkpoint = {"state_dict": model.state_dict(), KEY: entry}
+    beside[CARD_FILE] = card(checkpoint, name=out.resolve().name)
+    return write(checkpoint, out, beside)
 
 
 def folder_classes(root: Path) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from arlab.cli.sampling_options import KEYS, add_sampling, check_sampling
 from arlab.plugins import load_found, load_named
 from arlab.ranges import require
 from arlab.runs.files import refuse_unwritable
-from arlab.runs.resolve import resolve
+from arlab.runs.resolve import FIGURES_FILE, figures_beside, resolve
 
 _EXAMPLES = """\
   arlab evaluate runs/fashion/tokenizers/vq
@@ -20,7 +20,6 @@ _EXAMPLES = """\
   arlab evaluate RUN --network LPIPS vgg=vgg16.pth linear=vgg_linear.pth --out lpips.json
   arlab list feature_networks"""
 _SPLITS = ("train", "validation", "test")
-_FILE = "metrics.json"
 _MOST_IMAGES = 1_000_000
 _OF_GENERATORS = (*KEYS, "features")
 
@@ -49,7 +48,7 @@ def parser() -> Parser:
         description="Measure a generator or a tokenizer on its data. Of a generator: FID, KID, class agreement,\n"
         "precision, recall, density, coverage, nats, speed, memory, FLOPs, and the figures of its tokenizer.\n"
         "Of a tokenizer: PSNR, SSIM, perceptual distance, rFID, KID, codes, bits, speed.\n"
-        f"Writes {_FILE} and pictures into the run folder.",
+        f"Writes {FIGURES_FILE} and pictures into the run folder.",
         examples=_EXAMPLES,
     )
     options.add_argument("run", metavar="RUN", help="run folder, experiment folder, checkpoint or export")
@@ -136,8 +135,5 @@ def _places(path: Path, out: Path | None) -> Places:
     """Into a run's folder, beside any other checkpoint or export."""
     if out is not None:
         return Places(out, f"{out.stem}.")
-    if path.parent.name == "checkpoints":
-        return Places(path.parent.parent / _FILE, "")
-    # An export is known by all that its folder holds, so nothing is added to it.
-    name = path.resolve().name if path.is_dir() else path.stem
-    return Places(path.resolve().with_name(f"{name}.{_FILE}"), f"{name}.")
+    file = figures_beside(path)
+    return Places(file, file.name.removesuffix(FIGURES_FILE))

@@ -20,6 +20,7 @@ from arlab.cli.schema import checked, named
 from arlab.configurable import from_spec, to_plain
 from arlab.data.data import ImageData
 from arlab.data.facts import DataFacts
+from arlab.generators.from_run import FromRun
 from arlab.runs.content import content_of
 from arlab.runs.folder import RunFolder, runs_root
 from arlab.runs.resolve import resolve
@@ -57,6 +58,13 @@ class Experiment:
         """The run, checkpoint or experiment file the tokenizer comes from; None where it is a class of its own."""
         named = self.tree["model"]["init_args"].get("tokenizer")
         return named if isinstance(named, str) else None
+
+    @property
+    def weights(self) -> str | None:
+        """The run that the initial weights come from; None where they are drawn."""
+        start = self.tree["model"]["init_args"].get("initialisation")
+        named = isinstance(start, dict) and "class_path" in start and issubclass(_class_of(start), FromRun)
+        return start["init_args"]["run"] if named else None
 
     def tokenizer_experiment(self) -> Experiment | None:
         """The experiment file that makes the tokenizer, where one is named.
@@ -141,13 +149,17 @@ class Experiment:
         """
         # Parsing changes what it is given.
         tree = {**copy.deepcopy(self.tree), "experiment": self.name}
+        weights = None if self.weights is None else find(self.weights, self.folders)
+        if weights is not None:
+            tree["model"]["init_args"]["initialisation"]["init_args"]["run"] = str(weights)
         if tokenizer is not None:
             tree["model"]["init_args"]["tokenizer"] = tokenizer
             tree.pop("tokenizer", None)
         data = from_spec(copy.deepcopy(self.tree["data"]), ImageData, "data")
         _wire(tree["model"], data, "model")
         runs = self.root / self.name
-        return Prepared(self.part, self.title, runs, data, ArlabCLI(tree), tokenizer_key, start)
+        weights_key = None if weights is None else _key_of_run(weights)
+        return Prepared(self.part, self.title, runs, data, ArlabCLI(tree), tokenizer_key, start, weights_key)
 
 
 def from_request(request: Request) -> Experiment:
@@ -223,7 +235,7 @@ def _plain_facts(facts: DataFacts) -> Tree:
 
 
 def _key_of_run(path: Path) -> str:
-    """What identifies a tokenizer that is named by its run: the run's key where it is finished, else its content."""
+    """What identifies a model that is named by its run: the run's key where it is finished, else its content."""
     found = resolve(path)
     folder = RunFolder(found.parent.parent)
     if path.is_dir() and found.is_file() and folder.finished:

@@ -35,16 +35,20 @@ _NOT_COUNTED = frozenset({"facts", "in_memory", "num_workers"})
 _LENGTH = 8
 
 
-def fingerprint(config: Mapping[str, Any], tokenizer_key: str | None) -> dict[str, Any]:
+def fingerprint(config: Mapping[str, Any], tokenizer_key: str | None, weights_key: str | None = None) -> dict[str, Any]:
     """The part of a parsed configuration that counts, defaults included.
 
     Args:
         config: plain data.
         tokenizer_key: the key of the run the tokenizer comes from, in place of its path; None where it is a class.
+        weights_key: the key of the run that initial weights come from, in place of its path; None where they are drawn.
     """
     model = {**config["model"], "init_args": dict(config["model"].get("init_args") or {})}
     if tokenizer_key is not None:
         model["init_args"]["tokenizer"] = {"run": tokenizer_key}
+    if weights_key is not None:
+        start = model["init_args"]["initialisation"]
+        model["init_args"]["initialisation"] = {**start, "init_args": {**start["init_args"], "run": weights_key}}
     return {
         "data": counts(config["data"]),
         "model": counts(model),

@@ -68,12 +68,12 @@ def main(argv: list[str]) -> int:
     options = parser().read(argv)
     refuse_unwritable("out", options.out)
 
-    from arlab.checkpoints.importing import import_released
+    from arlab.checkpoints.importing import import_released, recognised
     from arlab.checkpoints.writing import write_run
     from arlab.cli.quiet import quiet
     from arlab.discovery import discover
     from arlab.runs.export import refuse_taken
-    from arlab.runs.resolve import load_model
+    from arlab.runs.resolve import load_tokenizer
     from arlab.tokenizers.tokenizer import Tokenizer as AnyTokenizer
 
     quiet()
@@ -84,14 +84,17 @@ def main(argv: list[str]) -> int:
     generator, tokenizer = _roles(options, [_recognised(path, [family, *tokenizers]) for path in options.files])
     source: Found | Tokenizer | None = tokenizer
     if options.tokenizer is not None:
-        source = load_model(options.tokenizer, AnyTokenizer)
+        source = load_tokenizer(options.tokenizer, AnyTokenizer)
+    if source is None and generator is not None:
+        # Files that trainers wrote may hold both.
+        source = recognised(generator.path, tokenizers)
     if source is None:
         kinds = " or ".join(type(each).__name__ for each in tokenizers)
         raise ValueError(
             f"files: {type(family).__name__} needs its tokenizer: name the file of a {kinds}, too, or --tokenizer RUN"
         )
     model = import_released(generator, source, class_names=names)
-    folder = write_run(model, options.out, images=options.images, told=_told(options))
+    folder = write_run(model, options.out, images=options.images, told=_told(options, family))
     _say(model, folder)
     return 0
 
@@ -111,7 +114,9 @@ def _families(options: argparse.Namespace) -> list[Family]:
     kinds: list[type[Family]] = [wanted, *wanted.tokenizers]
     words = [*_preset(wanted, options.preset), *options.settings]
     for word in words:
-        key = word.partition("=")[0]
+        key, equals, _ = word.partition("=")
+        if not equals:
+            raise ValueError(f"set: expected KEY=VALUE, got {word!r}")
         if not any(key in inspect.signature(kind).parameters for kind in kinds):
             takes = sorted({name for kind in kinds for name in inspect.signature(kind).parameters})
             raise ValueError(f"set: {wanted.__name__} has no setting {key!r}; it has: {', '.join(takes) or 'none'}")
@@ -128,10 +133,24 @@ def _preset(family: type[GeneratorFamily], name: str | None) -> list[str]:
 
 def _built(kind: type[F], words: Sequence[str]) -> F:
     """A family with those settings that are its own."""
-    from arlab.discovery import named
+    from arlab.cli.schema import options, resolve
+    from arlab.configurable import from_spec
 
-    own = [word for word in words if word.partition("=")[0] in inspect.signature(kind).parameters]
-    return named([kind.__name__, *own], kind, "set")
+    hints, given = options(kind), dict[str, object]()
+    for word in words:
+        key, _, value = word.partition("=")
+        if key in hints:
+            given[key] = resolve(_read(value, key), hints[key], f"set: {key}")
+    return from_spec({"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": given}, kind)
+
+
+def _read(value: str, key: str) -> object:
+    import yaml
+
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ValueError(f"set: {key}: not a value of YAML, got {value!r}") from error
 
 
 def _recognised(path: Path, among: Sequence[Family]) -> Found:
@@ -178,10 +197,14 @@ def _class_names(options: argparse.Namespace) -> tuple[str, ...] | None:
     return None
 
 
-def _told(options: argparse.Namespace) -> str:
+def _told(options: argparse.Namespace, family: Family) -> str:
     """Where it comes from, for its card."""
+    from arlab.cli.papers import papers_in
+
     files = ", ".join(path.name for path in options.files)
-    return f"{options.family.lower()}{f' {options.preset}' if options.preset else ''} ({files})"
+    preset = f" {options.preset}" if options.preset else ""
+    papers = [str(paper) for paper in papers_in(inspect.getdoc(family) or "")]
+    return "; ".join([f"{type(family).__name__}{preset} ({files})", *papers])
 
 
 def _say(model: Module, folder: Path) -> None:
@@ -193,4 +216,5 @@ def _say(model: Module, folder: Path) -> None:
         kinds = (model.ordering, model.backbone, model.head, model.tokenizer.module)
         parts = f": {', '.join(type(each).__name__ for each in kinds)}"
     print(f"{folder}  {type(model).__name__} of {count:.1f} M parameters{parts}")
-    print(f"fine-tune: arlab fit --config {folder / 'config.yaml'} --data.root FOLDER" * bool(parts))
+    if parts:
+        print(f"fine-tune: arlab fit --config {folder / 'config.yaml'} --data.root FOLDER")

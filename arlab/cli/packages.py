@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 _MODULES = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
 _WITHOUT_METADATA = ("torch", "lightning", "torchmetrics", "jsonargparse", "numpy")
-_OPTIONAL = ("datasets",)
+_OPTIONAL = ("datasets", "huggingface_hub")
 
 
 @dataclass(frozen=True)

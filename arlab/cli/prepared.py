@@ -36,6 +36,7 @@ class Prepared:
         cli: the parsed configuration, from which model and Trainer are built.
         tokenizer_key: the key of the run the tokenizer comes from, where it comes from one.
         named_start: what to start from as it was named; see ``find_start``.
+        weights_key: the key of the run that initial weights come from, where they come from one.
     """
 
     part: str
@@ -45,6 +46,7 @@ class Prepared:
     cli: ArlabCLI
     tokenizer_key: str | None
     named_start: str | None = None
+    weights_key: str | None = None
 
     def start(self) -> Start:
         """Where the run begins, as the folder of all runs stands now.
@@ -68,7 +70,7 @@ class Prepared:
     def settings(self) -> dict[str, Any]:
         """What a run's key is made of: data, model, optimisation, seed, plugins."""
         config = self.cli.plain()
-        settings = fingerprint(config, self.tokenizer_key)
+        settings = fingerprint(config, self.tokenizer_key, self.weights_key)
         content = self.data.content()
         if content is not None:
             options = {k: v for k, v in settings["data"]["init_args"].items() if k not in self.data.paths}
@@ -111,7 +113,7 @@ class Prepared:
         changed: str | None = None
         if self.folder.config.is_file():
             made_before = yaml.safe_load(self.folder.config.read_text(encoding="utf-8"))
-            changed = difference(fingerprint(made_before, self.tokenizer_key), self.settings)
+            changed = difference(fingerprint(made_before, self.tokenizer_key, self.weights_key), self.settings)
         saved = self.folder.evaluated
         if changed is None and saved is not None:
             made, now = read(saved)[KEY]["model"], self.cli.build_model().spec()

@@ -47,7 +47,8 @@ class Generator(Module):
     """Images -> tokens -> slots -> hidden vectors -> distributions over tokens, and back when sampling.
 
     Args:
-        tokenizer: a tokenizer, or the run, checkpoint or experiment file it comes from. It is frozen.
+        tokenizer: a tokenizer, or the run (a generator's, too), checkpoint or experiment file it comes from. It is
+            frozen.
         ordering: which token is predicted when, from what.
         backbone: the network between slots and heads.
         head: the distribution over tokens.
@@ -369,13 +370,13 @@ class Generator(Module):
 
 
 def load_tokenizer(path: str) -> Tokenizer:
-    """The tokenizer of a run folder or checkpoint.
+    """The tokenizer of a run, checkpoint or export: its own, or that of a generator.
 
     Raises:
         ValueError: there is none; experiment files are run by ``arlab fit`` before it builds a generator.
     """
-    from arlab.runs.resolve import load_model
+    from arlab.runs import resolve
 
     if Path(path).suffix in (".yaml", ".yml"):
         raise ValueError(f"tokenizer: {path} is an experiment; run `arlab fit --config {path}` and name its run")
-    return load_model(path, Tokenizer)
+    return resolve.load_tokenizer(path, Tokenizer)

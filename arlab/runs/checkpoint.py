@@ -22,12 +22,17 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 KEY = "arlab"
+ORIGIN = "origin"
+"""The entry that tells which release imported weights are."""
+STARTED_FROM = "started_from"
+"""The entry that tells whose weights training began with."""
 _M = TypeVar("_M", bound="Module")
 
 
 def header(model: Configurable, data: Configurable | None) -> dict[str, object]:
     """The entry written under ``arlab``."""
     spec = model.spec()
+    started_from = getattr(model, "started_from", None)
     return {
         "format": FORMAT,
         "version": arlab.__version__,
@@ -35,11 +40,16 @@ def header(model: Configurable, data: Configurable | None) -> dict[str, object]:
         "data": None if data is None else data.spec(),
         "facts": to_plain(getattr(model, "facts", None)),
         "plugins": plugins.record(spec),
+        **({} if started_from is None else {STARTED_FROM: started_from}),
     }
 
 
-def read(path: str | Path) -> dict[str, Any]:
+def read(path: str | Path, *, mapped: bool = False) -> dict[str, Any]:
     """A checkpoint as plain data and tensors, on the CPU.
+
+    Args:
+        path: of the file.
+        mapped: tensors are left in the file until they are used.
 
     Raises:
         ValueError: the file is missing, broken, not arlab's, from a newer format, or needs more than weights.
@@ -48,7 +58,7 @@ def read(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path}: no such checkpoint")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         if "unsupported global" not in str(error).lower():
             raise ValueError(f"{path}: not a readable checkpoint (cut off or damaged?)") from error

@@ -3,14 +3,16 @@
     model.safetensors       the model's weights (the averaged ones where there are any)
     tokenizer.safetensors   those of a generator's frozen tokenizer
     arlab.json              format, spec of the model and its data, data facts, versions
+    README.md               a card for people and model hubs (``arlab.runs.card``)
 
 The folder is a RUN like any other: ``arlab sample``, ``arlab.load`` and ``tokenizer:`` keys take it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from arlab.runs import resolve
+from arlab.runs.card import CARD_FILE, card, measured
 from arlab.runs.checkpoint import FORMAT, KEY
 from arlab.runs.files import written_whole
 from arlab.runs.resolve import EXPORT_FILE
@@ -28,14 +31,21 @@ MODEL_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.safetensors"
 
 
-def export(run: str | Path, out: str | Path) -> Path:
+def export(run: str | Path, out: str | Path, *, name: str | None = None) -> Path:
     """Write the model of a RUN to a new folder, whole or not at all.
+
+    Args:
+        run: its name.
+        out: the folder.
+        name: what the card calls it: OWNER/NAME on a hub; by default the folder's name.
 
     Raises:
         ValueError: there is no such run, or ``out`` is there already and not an empty folder.
     """
     refuse_taken(Path(out))
-    return write(resolve.read(run), Path(out))
+    held = resolve.read(run)
+    told = card(held, name=name or Path(out).resolve().name, figures=measured(resolve.resolve(run)))
+    return write(held, Path(out), {CARD_FILE: told})
 
 
 def refuse_taken(out: Path) -> None:
@@ -76,16 +86,40 @@ def read(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: a file is missing or broken, or written in a newer format.
     """
-    try:
-        entry = json.loads((folder / EXPORT_FILE).read_text(encoding="utf-8"))
-        if entry["format"] > FORMAT:
-            raise ValueError(f"{folder}: written in format {entry['format']} by arlab {entry['version']}; update arlab")
-        weights = load_file(folder / MODEL_FILE)
+    with _told(folder):
+        entry, weights = _entry(folder), load_file(folder / MODEL_FILE)
         if (folder / TOKENIZER_FILE).is_file():
             entry["tokenizer"] = {"state_dict": load_file(folder / TOKENIZER_FILE)}
-    except (OSError, KeyError, json.JSONDecodeError, SafetensorError) as error:
-        raise ValueError(f"{folder}: not a readable export ({error})") from error
     return {"state_dict": weights, KEY: entry}
+
+
+def read_tokenizer(folder: Path) -> dict[str, Any]:
+    """As ``read``, but of an exported generator no weights but its tokenizer's.
+
+    Raises:
+        ValueError: a file is missing or broken, or written in a newer format.
+    """
+    if not (folder / TOKENIZER_FILE).is_file():
+        return read(folder)
+    with _told(folder):
+        entry = _entry(folder) | {"tokenizer": {"state_dict": load_file(folder / TOKENIZER_FILE)}}
+    return {"state_dict": {}, KEY: entry}
+
+
+def _entry(folder: Path) -> dict[str, Any]:
+    entry: dict[str, Any] = json.loads((folder / EXPORT_FILE).read_text(encoding="utf-8"))
+    if entry["format"] > FORMAT:
+        raise ValueError(f"{folder}: written in format {entry['format']} by arlab {entry['version']}; update arlab")
+    return entry
+
+
+@contextlib.contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """What cannot be read is told by its folder."""
+    try:
+        yield
+    except (OSError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError, SafetensorError) as error:
+        raise ValueError(f"{folder}: not a readable export ({error})") from error
 
 
 def _save(state: Mapping[str, Tensor], path: Path) -> None:

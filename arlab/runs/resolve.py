@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     M = TypeVar("M", bound=Module)
 
 EXPORT_FILE = "arlab.json"
+FIGURES_FILE = "metrics.json"
 _CONFIGURATIONS = (".yaml", ".yml")
 
 
@@ -46,8 +47,12 @@ def resolve(run: str | Path) -> Path:
     raise ValueError(f"{run}: no run, experiment, checkpoint or export here. {_suggestion(path)}")
 
 
-def read(run: str | Path) -> dict[str, Any]:
+def read(run: str | Path, *, mapped: bool = False) -> dict[str, Any]:
     """What a RUN holds as plain data and tensors, on the CPU.
+
+    Args:
+        run: its name.
+        mapped: a checkpoint's tensors are left in the file until they are used.
 
     Raises:
         ValueError: there is no such run, or it cannot be read.
@@ -55,7 +60,26 @@ def read(run: str | Path) -> dict[str, Any]:
     from arlab.runs import checkpoint, export
 
     path = resolve(run)
-    return export.read(path) if path.is_dir() else checkpoint.read(path)
+    return export.read(path) if path.is_dir() else checkpoint.read(path, mapped=mapped)
+
+
+def read_tokenizer(run: str | Path) -> dict[str, Any]:
+    """What a RUN holds of a tokenizer, its own or a generator's, in the form of a tokenizer's checkpoint.
+
+    The weights of a generator are not brought into memory.
+
+    Raises:
+        ValueError: there is no such run, or it cannot be read.
+    """
+    from arlab.runs import checkpoint, export
+
+    path = resolve(run)
+    held = export.read_tokenizer(path) if path.is_dir() else checkpoint.read(path, mapped=True)
+    entry = held[checkpoint.KEY]
+    if "tokenizer" not in entry:
+        return held
+    model = entry["model"]["init_args"]["tokenizer"]
+    return {"state_dict": entry["tokenizer"]["state_dict"], checkpoint.KEY: {**entry, "model": model}}
 
 
 def load_model(run: str | Path, expected: type[M]) -> M:
@@ -64,10 +88,26 @@ def load_model(run: str | Path, expected: type[M]) -> M:
     Raises:
         ValueError: there is no such run, it cannot be read, or it is another kind of model.
     """
+    return _rebuilt(run, read(run), expected)
+
+
+def load_tokenizer(run: str | Path, expected: type[M]) -> M:
+    """The tokenizer of a RUN, of its own or of a generator's, in evaluation mode.
+
+    Args:
+        run: its name.
+        expected: what it must be.
+
+    Raises:
+        ValueError: there is no such run, it cannot be read, or it is another kind of model.
+    """
+    return _rebuilt(run, read_tokenizer(run), expected)
+
+
+def _rebuilt(run: str | Path, held: dict[str, Any], expected: type[M]) -> M:
     from arlab.module import Module
     from arlab.runs.checkpoint import rebuild
 
-    held = read(run)
     try:
         model = rebuild(held, Module)
     except ValueError as error:
@@ -75,6 +115,15 @@ def load_model(run: str | Path, expected: type[M]) -> M:
     if not isinstance(model, expected):
         raise ValueError(f"{run}: is a {type(model).__name__}, expected a {expected.__name__}")
     return model
+
+
+def figures_beside(path: Path) -> Path:
+    """Where the figures of a checkpoint or an export lie: in the run's folder, beside any other."""
+    if path.parent.name == "checkpoints":
+        return path.parent.parent / FIGURES_FILE
+    # An export is as it was written, so nothing is added to it.
+    name = path.resolve().name if path.is_dir() else path.stem
+    return path.resolve().with_name(f"{name}.{FIGURES_FILE}")
 
 
 def _newest(experiment: Path) -> Path | None:

@@ -473,7 +473,17 @@ ROWS = (
         "sample TOKENIZER",
         "TOKENIZER/checkpoints/last.ckpt: is a VQTokenizer, expected a Generator",
     ),
-    Row("a generator's run as tokenizer", f"{FIT} --model.tokenizer RUN", "RUN: is a Generator, expected a Tokenizer"),
+    Row(
+        "weights of a tokenizer's run",
+        f"{FIT} --model.initialisation FromRun --model.initialisation.run TOKENIZER",
+        "model.initialisation.run: TOKENIZER: is a VQTokenizer, expected a Generator",
+    ),
+    Row(
+        "weights of no run",
+        f"{FIT} --model.initialisation FromRun --model.initialisation.run none",
+        "model.initialisation.run: none: no run, experiment, checkpoint or export here. Nothing has been trained under "
+        "runs/ yet",
+    ),
     Row(
         "a folder without runs",
         "sample experiments",

@@ -3,132 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from arlab.backbones.attention import Attention
-from arlab.backbones.feed_forward import MLP
-from arlab.backbones.modulation import AdaLN
-from arlab.backbones.norms import L2QKNorm, LayerNorm
 from arlab.backbones.resized_places import ResizedPlaces
-from arlab.backbones.rotary import NoRotary
-from arlab.backbones.transformer import Transformer
-from arlab.data.facts import DataFacts
+from arlab.checkpoints.flexvar import FlexVAR
+from arlab.checkpoints.flexvar_vq import FlexVARVQ
+from arlab.checkpoints.importing import Found, fill
+from arlab.checkpoints.shapes import Shapes
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, Guidance, LinearGuidance
 from arlab.generators.sampler import Sampler
 from arlab.heads.discrete import DiscreteHead
 from arlab.heads.head import Predict
-from arlab.orderings.level_inputs import Previous
-from arlab.orderings.next_scale import NextScale
 from arlab.orderings.ordering import Drawn
 from arlab.orderings.step import Layout, Step
-from arlab.pyramids.scale import ScalePyramid
-from arlab.tokenizers.quantizers.gradient_vq import GradientVectorQuantizer
-from arlab.tokenizers.quantizers.pyramid_quantizer import PyramidQuantizer
-from arlab.tokenizers.quantizers.quantizer import Quantizer
-from arlab.tokenizers.quantizers.similarity import Cosine
-from arlab.tokenizers.tokenizer import Tokenizer
-from arlab.tokens import TokenSpace
+from tests.checkpoints.scale_tokens import ScaleTokens
 from tests.goldens import golden
-from tests.parity.llama import CLASSES, logits_of, per_token_loss
+from tests.parity.llama import logits_of, per_token_loss
 from tests.parity.measured import Measured, Meter
-from tests.parity.var_names import BLOCKS, loaded_blocks, published_blocks
+from tests.parity.var import PARAMETERS
 
 METER = Meter("FlexVAR")
 IO, MODEL = "flexvarA_io", "flexvarA_model_fp16"
 CFG = 2.5
-NULL = len(CLASSES)
+NULL = 10
 OWN, TRAINED, SAMPLED = [1, 2, 3, 4, 6, 8], [1, 2, 4, 5, 8], [1, 2, 3, 5, 6, 8]
-PARAMETERS = (
-    *("pos_start", "pos_1LC", "word_embed.weight", "word_embed.bias", "class_emb.weight"),
-    *BLOCKS,
-    *("head_nm.ada_lin.1.weight", "head_nm.ada_lin.1.bias", "head.weight", "head.bias"),
-)
 
 
-class LatentTokenizer(Tokenizer):
-    """FlexVAR's quantizer without the autoencoder around it, which is LlamaGen's."""
-
-    def __init__(self, quantizer: Quantizer) -> None:
-        super().__init__()
-        self.quantizer = quantizer
-        self.layout, self.space = quantizer.layout, TokenSpace(16, 256)
-        self.facts = DataFacts("golden", 3, (128, 128), CLASSES)
-
-    def at(self, layout: Layout) -> Tokenizer:
-        return self if layout == self.layout else LatentTokenizer(self.quantizer.at(layout))
-
-    def encode(self, image_BCHW: Tensor) -> Tensor:
-        """Of latents: the images are not part of these goldens."""
-        tokens: Tensor = self.quantizer(image_BCHW).tokens
-        return tokens
-
-    def decode(self, tokens: Tensor) -> Tensor:
-        return self.canvas(tokens, len(self.layout.shapes))[:, :3]
-
-    def vectors(self, tokens: Tensor) -> Tensor:
-        return self.quantizer.vectors(tokens)
-
-    def canvas(self, tokens: Tensor, level: int) -> Tensor:
-        return self.quantizer.assemble(self.vectors(tokens), level)
-
-
-def tokenizer() -> LatentTokenizer:
-    codes = GradientVectorQuantizer(codebook_size=256, similarity=Cosine(), start_from_data=False)
-    scales: list[int | list[int]] = [*OWN]
-    quantizer = PyramidQuantizer(pyramid=ScalePyramid(patch_nums=scales, residual=False), quantizer=codes)
+def tokenizer() -> ScaleTokens:
+    """Its quantizer; the autoencoder around it, LlamaGen's, is not part of these goldens."""
+    codes = golden(MODEL)["vae.quantize.embedding.weight"]
+    quantizer = FlexVARVQ(patch_nums=[*OWN]).quantizer(Shapes({"quantize.embedding.weight": tuple(codes.shape)}))
     quantizer.bind(16, (8, 8))
-    codes.codebook.data.copy_(golden(MODEL)["vae.quantize.embedding.weight"])
-    return LatentTokenizer(quantizer)
+    quantizer.load_state_dict(quantizer.state_dict() | {"codebooks.0.codebook": codes})
+    return ScaleTokens(quantizer=quantizer.eval(), width=16)
 
 
 def published(patch_nums: list[int]) -> Generator:
     """The golden's model, predicting these scales."""
-    backbone = Transformer(
-        width=128,
-        num_layers=2,
-        attention=Attention(num_heads=2, qk_norm=L2QKNorm(), qkv_bias=True, out_bias=True),
-        feed_forward=MLP(),
-        norm=LayerNorm(affine=False),
-        rotary=NoRotary(),
-        places=[ResizedPlaces(size=32)],
-        modulation=AdaLN(),
-    )
-    ordering = NextScale(patch_nums=[*patch_nums], level_input=Previous())
-    head = DiscreteHead(bias=True)
-    generator = Generator(tokenizer=tokenizer(), ordering=ordering, backbone=backbone, head=head)
-    generator.load_state_dict(_weights(golden(MODEL)))
+    family = FlexVAR(patch_nums=[*patch_nums])
+    found = Found(Path("golden"), family, golden(MODEL))
+    generator = family.generator(found.shapes, tokenizer())
+    fill(generator, family.names(generator), found)
     return generator.eval()
-
-
-def _weights(old: dict[str, Tensor]) -> dict[str, Tensor]:
-    return loaded_blocks(old) | {
-        "conditioner.embedding.weight": old["class_emb.weight"],
-        "slot_embedding.computed.weight": old["word_embed.weight"],
-        "slot_embedding.computed.bias": old["word_embed.bias"],
-        "backbone.places.0.map": old["pos_1LC"][0],
-        "backbone.places.0.table": old["pos_start"][0],
-        "head.outputs.0.weight": old["head.weight"],
-        "head.outputs.0.bias": old["head.bias"],
-        "backbone.conditioning.final.weight": old["head_nm.ada_lin.1.weight"],
-        "backbone.conditioning.final.bias": old["head_nm.ada_lin.1.bias"],
-    }
-
-
-def _by_published_name(held: dict[str, Tensor]) -> dict[str, Tensor]:
-    return published_blocks(held) | {
-        "pos_start": held["backbone.places.0.table"][None],
-        "pos_1LC": held["backbone.places.0.map"][None],
-        "word_embed.weight": held["slot_embedding.computed.weight"],
-        "word_embed.bias": held["slot_embedding.computed.bias"],
-        "class_emb.weight": held["conditioner.embedding.weight"],
-        "head_nm.ada_lin.1.weight": held["backbone.conditioning.final.weight"],
-        "head_nm.ada_lin.1.bias": held["backbone.conditioning.final.bias"],
-        "head.weight": held["head.outputs.0.weight"],
-        "head.bias": held["head.outputs.0.bias"],
-    }
 
 
 def places_start() -> Iterator[Measured]:
@@ -163,10 +83,11 @@ def teacher_forced() -> Iterator[Measured]:
 def gradients() -> Iterator[Measured]:
     io, generator = golden(IO), published(TRAINED)
     per_token_loss(generator, io["gt_BL"], io["labels"]).mean().backward()
-    ours = _by_published_name({name: p.grad for name, p in generator.named_parameters() if p.grad is not None})
+    held = {name: p.grad for name, p in generator.named_parameters() if p.grad is not None}
+    ours = FlexVAR().names(generator).published(held)
     mean = ours["pos_1LC"].mean((-2, -1))
     yield METER.scaled("∂ loss / ∂ pos_1LC, mean", mean, io["grad::pos_1LC_mean_over_hw"], 1e-4)
-    norms = torch.stack([ours[name].double().norm() for name in PARAMETERS])
+    norms = torch.stack([ours[name].double().norm() for name in PARAMETERS if name in ours])
     yield METER.close("gradient norms", norms, io["grad_norms"].double(), atol=1e-7, rtol=1e-4)
 
 

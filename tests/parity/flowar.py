@@ -9,124 +9,33 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from arlab.backbones.attention import Attention
-from arlab.backbones.encoder_decoder import EncoderDecoder
-from arlab.backbones.feed_forward import Activation, GatedMLP
-from arlab.backbones.modulation import AdaLN
-from arlab.backbones.norms import RMSNorm
-from arlab.backbones.rotary import AxialRotary, IdentityRotation
-from arlab.data.facts import DataFacts
+from arlab.checkpoints.flowar import FlowAR
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import LinearGuidance
 from arlab.generators.sampler import Sampler
 from arlab.heads.flow import FlowHead
 from arlab.heads.head import Hidden, Predict, Predicted, Sampling
-from arlab.heads.step_transformer import StepTransformer
 from arlab.heads.two_pace_times import TwoPaceTimes
-from arlab.orderings.next_scale import NextScale
 from arlab.orderings.ordering import Drawn, Prefix
-from arlab.orderings.step import Layout, Read, Step
+from arlab.orderings.step import Read, Step
 from arlab.rng import BatchRng, Noise
-from arlab.tokenizers.tokenizer import Tokenizer
-from arlab.tokens import TokenSpace
 from tests.goldens import golden, golden_table
+from tests.parity.grid_tokenizer import GridTokenizer
+from tests.parity.llama import released
 from tests.parity.measured import Measured, Meter
 
 METER = Meter("FlowAR")
 IO, MODEL, CONFIG = "flowarA_io", "flowarA_model_fp16", "flowarA_config"
-SCALES, CFG = [1, 2, 4, 8, 16], 2.5
-BLOCK = {
-    "attn.qkv": "attention.qkv",
-    "attn.proj": "attention.out",
-    "mlp.fc1_g": "feed_forward.gate",
-    "mlp.fc1_x": "feed_forward.up",
-    "mlp.fc2": "feed_forward.down",
-}
-NETWORK = {
-    "time_embed.mlp.0": "time.mlp.0",
-    "time_embed.mlp.2": "time.mlp.2",
-    "cond_embed": "conditions.0",
-    "input_proj": "input",
-    "final_layer.adaLN_modulation.1": "modulation",
-    "final_layer.linear": "output",
-}
-FLOW_BLOCK = {old: new.replace("feed_forward", "mlp") for old, new in BLOCK.items()} | {"ada_lin": "modulation"}
-
-
-def names() -> dict[str, str]:
-    """Published names to ours."""
-    found = {f"flownet.{old}": f"head.denoiser.{new}" for old, new in NETWORK.items()}
-    for layer in range(2):
-        found |= {
-            f"flownet.res_blocks.{layer}.{old}": f"head.denoiser.blocks.{layer}.{new}"
-            for old, new in FLOW_BLOCK.items()
-        }
-    for layer, (stage, own) in enumerate((("encoder", 0), ("encoder", 1), ("decoder", 0))):
-        theirs, ours = f"{stage}_blocks.{own}", f"backbone.{stage}_blocks.{own}"
-        found |= {f"{theirs}.{old}": f"{ours}.{new}" for old, new in BLOCK.items()}
-        found[f"{theirs}.ada_lin.1"] = f"backbone.conditioning.blocks.{layer}"
-    found |= {"z_proj": "slot_embedding.computed", "decoder_embed": "backbone.between"}
-    single = {
-        "z_proj_ln.weight": "backbone.in_norm.weight",
-        "encoder_norm.weight": "backbone.encoder_norm.weight",
-        "decoder_norm.weight": "backbone.norms.0.weight",
-        "class_emb.weight": "conditioner.embedding.weight",
-        "encoder_pos_embed_learned": "backbone.encoder_places.0.table",
-        "decoder_pos_embed_learned": "backbone.decoder_places.0.table",
-        "diffusion_pos_embed_learned": "backbone.out_places.0.table",
-    }
-    return {f"{old}.{part}": f"{new}.{part}" for old, new in found.items() for part in ("weight", "bias")} | single
-
-
-class Latents(Tokenizer):
-    """The golden's latents, without the autoencoder around them, which is MAR's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layout, self.space = Layout(((16, 16),)), TokenSpace(16)
-        self.facts = DataFacts("golden", 3, (256, 256), tuple(map(str, range(1000))))
-
-    def encode(self, image_BCHW: Tensor) -> Tensor:
-        """Of latents: the images are not part of these goldens."""
-        return image_BCHW.flatten(2).mT
-
-    def decode(self, tokens: Tensor) -> Tensor:
-        return tokens.mT.unflatten(-1, (16, 16))[:, :3]
-
-    def vectors(self, tokens: Tensor) -> Tensor:
-        return tokens
+FAMILY = FlowAR(scales=[1, 2, 4, 8, 16])
+CLASSES, CFG = 1000, 2.5
 
 
 def published() -> Generator:
-    generator = Generator(
-        tokenizer=Latents(),
-        ordering=NextScale(patch_nums=[*SCALES]),
-        backbone=EncoderDecoder(
-            width=64,
-            num_encoder_layers=2,
-            num_decoder_layers=1,
-            attention=Attention(num_heads=2, qkv_bias=True, out_bias=True),
-            feed_forward=GatedMLP(multiple_of=1, activation=Activation.GELU, bias=True),
-            norm=RMSNorm(eps=1e-6, affine=False),
-            stage_norm=RMSNorm(eps=1e-6),
-            rotary=AxialRotary(nowhere=IdentityRotation()),
-            modulation=AdaLN(final=False),
-        ),
-        head=FlowHead(
-            denoiser=StepTransformer(width=128, num_heads=2, truncate_time=True), times=TwoPaceTimes(), guided_until=0.9
-        ),
-        ema_decay=0.0,
-    )
-    old = golden(MODEL)
-    held = generator.state_dict()
-    weights = {new: old[name] for name, new in names().items() if name in old}
-    for name in [name for name in weights if name.endswith(".table")]:
-        # Rows behind those of tokens are of condition slots that stand nowhere, which there are none of.
-        weights[name] = torch.cat((weights[name][0], held[name][341:]))
-    table = torch.zeros_like(held["conditioner.embedding.weight"])
-    table[old["class_emb.row_index"]] = old["class_emb.rows"]
-    generator.load_state_dict({**weights, "conditioner.embedding.weight": table})
-    return generator.eval()
+    weights = golden(MODEL)
+    # Of the table of classes only rows are recorded.
+    rows, index = weights.pop("class_emb.rows"), weights.pop("class_emb.row_index")
+    weights["class_emb.weight"] = rows.new_zeros(CLASSES + 1, rows.shape[1]).index_copy(0, index, rows)
+    return released(FAMILY, weights, GridTokenizer((16, 16), 16, num_classes=CLASSES))
 
 
 def recorded(measure: Callable[[], Iterator[Measured]]) -> Callable[[], Iterator[Measured]]:
@@ -186,8 +95,9 @@ def losses() -> Iterator[Measured]:
 def gradients() -> Iterator[Measured]:
     io, generator = golden(IO), published()
     (_losses(generator).sum(1).mean() / 256).backward()
-    ours = {name: p.grad for name, p in generator.named_parameters() if p.grad is not None}
-    norms = torch.stack([ours[names()[name]].double().norm() for name in golden_table(CONFIG)["grad_norm_names"]])
+    ours = {name: weight.grad for name, weight in generator.named_parameters() if weight.grad is not None}
+    theirs = FAMILY.names(generator).published(ours)
+    norms = torch.stack([theirs[name].double().norm() for name in golden_table(CONFIG)["grad_norm_names"]])
     yield METER.close("gradient norms", norms, io["grad_norms"], atol=1e-7, rtol=1e-3)
 
 

@@ -1,23 +1,19 @@
-"""What LlamaGen, NAR and RandAR share: a raster tokenizer, the backbone, and the names of their weights."""
+"""What LlamaGen, NAR, PAR and RandAR share: a raster tokenizer, and what is measured of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from arlab.backbones.attention import Attention
-from arlab.backbones.feed_forward import GatedMLP
-from arlab.backbones.places import Places
-from arlab.backbones.rotary import AxialRotary, Nowhere
-from arlab.backbones.transformer import Transformer
+from arlab.checkpoints.family import GeneratorFamily
+from arlab.checkpoints.importing import Found, import_released
 from arlab.data.facts import DataFacts
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, Guidance
 from arlab.generators.sampler import Sampler
-from arlab.heads.discrete import DiscreteHead
-from arlab.orderings.ordering import Ordering
 from arlab.orderings.step import Layout
 from arlab.rng import BatchRng
 from arlab.tokenizers.tokenizer import Tokenizer
@@ -45,42 +41,12 @@ class IndexTokenizer(Tokenizer):
         return tokens[..., None].float()
 
 
-def llama_generator(ordering: Ordering, *, nowhere: Nowhere | None = None, places: Sequence[Places] = ()) -> Generator:
-    """The configuration of the goldens: width 64, two layers, four heads."""
-    backbone = Transformer(
-        width=64,
-        num_layers=2,
-        attention=Attention(num_heads=4),
-        feed_forward=GatedMLP(multiple_of=256),
-        rotary=AxialRotary(nowhere=nowhere),
-        places=list(places),
-    )
-    generator = Generator(tokenizer=IndexTokenizer(), ordering=ordering, backbone=backbone, head=DiscreteHead())
-    return generator.eval()
-
-
-def llama_names(num_layers: int) -> dict[str, str]:
-    """Published parameter name -> ours."""
-    names = {
-        "cls_embedding.embedding_table.weight": "conditioner.embedding.weight",
-        "tok_embeddings.weight": "head.embedding.weight",
-        "output.weight": "head.outputs.0.weight",
-        "norm.weight": "backbone.norms.0.weight",
-    }
-    inside = {
-        "attention.wqkv": "attention.qkv",
-        "attention.wo": "attention.out",
-        "attention_norm": "attention_norm",
-        "ffn_norm": "feed_forward_norm",
-        "feed_forward.w1": "feed_forward.gate",
-        "feed_forward.w3": "feed_forward.up",
-        "feed_forward.w2": "feed_forward.down",
-    }
-    for layer in range(num_layers):
-        names |= {
-            f"layers.{layer}.{old}.weight": f"backbone.blocks.{layer}.{new}.weight" for old, new in inside.items()
-        }
-    return names
+def released(family: GeneratorFamily, weights: Mapping[str, Tensor], tokenizer: Tokenizer | None = None) -> Generator:
+    """The generator that published weights are; its tokenizer is by default ``IndexTokenizer``."""
+    found = Found(Path("golden"), family, weights)
+    generator = import_released(found, IndexTokenizer() if tokenizer is None else tokenizer)
+    assert isinstance(generator, Generator)
+    return generator
 
 
 def logits_of(generator: Generator, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,8 +68,12 @@ def per_token_loss(generator: Generator, tokens: Tensor, labels: Tensor) -> Tens
 
 def grad_norm(generator: Generator) -> Tensor:
     """The 2-norm of all gradients together."""
-    grads = [parameter.grad for parameter in generator.parameters() if parameter.grad is not None]
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(grad) for grad in grads]))
+    return norm_of(parameter.grad for parameter in generator.parameters() if parameter.grad is not None)
+
+
+def norm_of(tensors: Iterable[Tensor]) -> Tensor:
+    """The 2-norm of all of these together."""
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(tensor) for tensor in tensors]))
 
 
 def greedy(generator: Generator, labels: Tensor, guidance: Guidance, *, use_cache: bool = True) -> Tensor:
@@ -113,14 +83,15 @@ def greedy(generator: Generator, labels: Tensor, guidance: Guidance, *, use_cach
 
 
 def gradients_of(
-    meter: Meter, generator: Generator, names: Mapping[str, str], io: Mapping[str, Tensor]
+    meter: Meter, family: GeneratorFamily, generator: Generator, io: Mapping[str, Tensor], tokens: str = "tokens"
 ) -> Iterator[Measured]:
-    """The recorded gradients of the mean loss, and the norm of all of them."""
-    per_token_loss(generator, io["tokens"], io["labels"]).mean().backward()
-    ours = {old: generator.get_parameter(new).grad for old, new in names.items()}
+    """The recorded gradients of the mean loss, and the norm of all of them; ``tokens`` are recorded by this name."""
+    per_token_loss(generator, io[tokens], io["labels"]).mean().backward()
+    ours = {name: weight.grad for name, weight in generator.named_parameters() if weight.grad is not None}
+    theirs = family.names(generator).published(ours)
     for key in sorted(key for key in io if key.startswith("grad.")):
-        yield meter.scaled(f"∂ loss / ∂ {key[5:]}", ours[key[5:]], io[key], 1e-3)
-    yield meter.close("gradient norm", grad_norm(generator), io["grad_norm"], rtol=1e-4)
+        yield meter.scaled(f"∂ loss / ∂ {key[5:]}", theirs[key[5:]], io[key], 1e-3)
+    yield meter.close("gradient norm", norm_of(theirs.values()), io["grad_norm"], rtol=1e-4)
 
 
 def greedy_variants(

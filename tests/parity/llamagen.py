@@ -6,25 +6,19 @@ from collections.abc import Iterator
 
 import torch
 
-from arlab.backbones.rotary import AxialRotary, Nowhere
+from arlab.backbones.rotary import AxialRotary
+from arlab.checkpoints.llamagen import LlamaGen
 from arlab.generators.generator import Generator
 from arlab.heads.discrete import draw_from_logits
 from arlab.heads.head import Sampling
 from arlab.orderings.ordering import Prefix, condition_slots, slots
-from arlab.orderings.raster import Raster
 from arlab.orderings.step import Kind, Slots
 from tests.goldens import golden
-from tests.parity.llama import (
-    gradients_of,
-    greedy_variants,
-    llama_generator,
-    llama_names,
-    logits_of,
-    per_token_loss,
-)
+from tests.parity.llama import IndexTokenizer, gradients_of, greedy_variants, logits_of, per_token_loss, released
 from tests.parity.measured import Measured, Meter
 
 METER = Meter("LlamaGen")
+FAMILY = LlamaGen(num_heads=4, grid=[8, 8])
 IO = "llamagenA_gpt_io"
 
 # The published loop counts steps after the first token: in step i of it, i + 1 tokens are known, and guidance goes off
@@ -33,11 +27,8 @@ INTERVAL = 20
 UNTIL_TOKEN = INTERVAL + 1
 
 
-def published(nowhere: Nowhere | None = None) -> Generator:
-    generator = llama_generator(Raster(), nowhere=nowhere)
-    weights = golden("llamagenA_gpt_state")
-    generator.load_state_dict({new: weights[old] for old, new in llama_names(2).items()})
-    return generator
+def published() -> Generator:
+    return released(FAMILY, golden("llamagenA_gpt_state"))
 
 
 def teacher_forced() -> Iterator[Measured]:
@@ -51,11 +42,11 @@ def teacher_forced() -> Iterator[Measured]:
 
 
 def gradients() -> Iterator[Measured]:
-    yield from gradients_of(METER, published(), llama_names(2), golden(IO))
+    yield from gradients_of(METER, FAMILY, published(), golden(IO))
 
 
 def rope_table() -> Iterator[Measured]:
-    layout = published().layout
+    layout = IndexTokenizer().layout
     token = torch.arange(layout.num_tokens)
     rows = Slots.cat([condition_slots(Prefix(1)), slots(Kind.TOKEN, token, token, 1)])
     rotation = AxialRotary().rotation(rows, layout, 16, 1)

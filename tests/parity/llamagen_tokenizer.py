@@ -3,49 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn import functional as F
 
+from arlab.checkpoints.importing import Found, fill
+from arlab.checkpoints.llamagen_vq import LlamaGenVQ
+from arlab.configurable import from_spec
 from arlab.data.facts import DataFacts
 from arlab.tokenizers.quantizers.entropy import EntropyLoss
 from arlab.tokenizers.quantizers.gradient_vq import GradientVectorQuantizer
-from arlab.tokenizers.quantizers.similarity import Cosine
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
-from arlab.tokenizers.vqgan import VQGANAutoencoder
-from arlab.tokenizers.vqgan_parts import LatentConvs
 from tests.goldens import golden
 from tests.parity.measured import Measured, Meter
-from tests.parity.vqgan_names import gradient, llamagen, translated
 
 METER = Meter("LlamaGen VQ")
 IO = "llamagenA_vq_io"
-NAMES = llamagen(levels=3)
+FAMILY = LlamaGenVQ()
 
 
 def published() -> VQTokenizer:
-    tokenizer = VQTokenizer(
-        facts=DataFacts("golden", 3, (32, 32)),
-        autoencoder=VQGANAutoencoder(
-            channels=32,
-            channel_multipliers=[1, 1, 2],
-            encoder_blocks=2,
-            decoder_blocks=3,
-            latent=LatentConvs(z_channels=32),
-        ),
-        quantizer=GradientVectorQuantizer(
-            codebook_size=64,
-            similarity=Cosine(),
-            entropy=EntropyLoss(weight=0.1, temperature=0.01),
-            start_from_data=False,
-            revive_below=0,
-        ),
-        token_width=8,
-    )
-    state = golden("llamagenA_vq_state")
-    tokenizer.autoencoder.load_state_dict(translated(state, NAMES))
-    codebook = {"codebook": state["quantize.embedding.weight"]}
-    tokenizer.quantizer.load_state_dict(tokenizer.quantizer.state_dict() | codebook)
+    found = Found(Path("golden"), FAMILY, golden("llamagenA_vq_state"))
+    spec: Any = FAMILY.tokenizer(found.shapes, DataFacts("golden", 3, (32, 32))).spec()
+    # Tensors do not tell what they were trained with; the recorded losses hold one that the releases do without.
+    spec["init_args"]["quantizer"]["init_args"]["entropy"] = EntropyLoss(weight=0.1, temperature=0.01).spec()
+    tokenizer = from_spec(spec, VQTokenizer)
+    fill(tokenizer, FAMILY.names(tokenizer), found)
     return tokenizer.eval()
 
 
@@ -84,11 +69,10 @@ def training() -> Iterator[Measured]:
     loss = F.mse_loss(tokenizer.autoencoder.decode(quantized.vectors), io["image"]) + quantized.loss
     yield METER.close("loss", loss, io["train_total_loss"], rtol=1e-5)
     loss.backward()
-    found = {name: each.grad for name, each in tokenizer.autoencoder.named_parameters() if each.grad is not None}
-    assert quantizer.codebook.grad is not None
-    found["quantize.embedding.weight"] = quantizer.codebook.grad
+    ours = {name: weight.grad for name, weight in tokenizer.named_parameters() if weight.grad is not None}
+    found = FAMILY.names(tokenizer).published(ours)
     for key in sorted(key for key in io if key.startswith("grad.")):
-        yield METER.scaled(f"∂ loss / ∂ {key[5:]}", gradient(key[5:], found, NAMES), io[key], 1e-3)
+        yield METER.scaled(f"∂ loss / ∂ {key[5:]}", found[key[5:]], io[key], 1e-3)
     norm = torch.stack([each.double().norm() for each in found.values()]).norm()
     yield METER.close("gradient norm", norm, io["train_grad_norm"].double(), rtol=1e-4)
 

@@ -10,77 +10,30 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from arlab.backbones.attention import Attention
-from arlab.backbones.encoder_decoder import EncoderDecoder
-from arlab.generators.conditioners import ClassLabel
+from arlab.checkpoints.mar import MAR
 from arlab.generators.feeding import gather
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, Guidance, ShareGuidance
 from arlab.generators.sampler import Sampler
 from arlab.heads.diffusion import DiffusionHead
-from arlab.heads.diffusion_targets import PredictsNoise
 from arlab.heads.head import Predict
-from arlab.heads.token_mlp import TokenMLP
 from arlab.orderings.mask_ratios import UniformRatio
 from arlab.orderings.masked import Masked
 from arlab.orderings.ordering import Drawn, Prefix
 from arlab.orderings.set_sizes import CosineSizes
 from arlab.orderings.step import Layout, Step
 from arlab.rng import Noise, Rng
-from arlab.tokenizers.tokenizer import Tokenizer
-from arlab.tokens import TokenSpace
 from tests.conformance.test_laws import Steps
 from tests.goldens import golden
 from tests.parity.given_order import GivenOrder
-from tests.parity.llama import IndexTokenizer, grad_norm
-from tests.parity.mar_head import BLOCKS, INNER, STEPS, TOKEN_WIDTH, WIDTH
-from tests.parity.mar_head import NAMES as HEAD_NAMES
+from tests.parity.grid_tokenizer import GridTokenizer
+from tests.parity.llama import grad_norm, released
 from tests.parity.measured import Measured, Meter
 
 METER = Meter("MAR")
 IO = "marA_io"
-COPIES, LAYERS, AR_STEPS = 8, 2, 6
-NAMES = (
-    {
-        "z_proj": "head.input",
-        "z_proj_ln": "backbone.in_norm",
-        "encoder_norm": "backbone.encoder_norm",
-        "decoder_embed": "backbone.between",
-        "decoder_norm": "backbone.norms.0",
-    }
-    | {
-        f"{stage}_blocks.{layer}.{old}": f"backbone.{stage}_blocks.{layer}.{new}"
-        for stage in ("encoder", "decoder")
-        for layer in range(LAYERS)
-        for old, new in {
-            "attn.qkv": "attention.qkv",
-            "attn.proj": "attention.out",
-            "norm1": "attention_norm",
-            "norm2": "feed_forward_norm",
-            "mlp.fc1": "feed_forward.fc1",
-            "mlp.fc2": "feed_forward.fc2",
-        }.items()
-    }
-    | {f"diffloss.net.{old}": f"head.denoiser.networks.0.{new}" for old, new in HEAD_NAMES.items()}
-)
-
-
-class LatentTokenizer(Tokenizer):
-    """Vectors of four numbers on an 8 x 8 grid; the goldens need no pixels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layout, self.space = Layout(((8, 8),)), TokenSpace(TOKEN_WIDTH)
-        self.facts = IndexTokenizer().facts
-
-    def encode(self, image_BCHW: Tensor) -> Tensor:
-        return image_BCHW.flatten(2).transpose(1, 2).expand(-1, -1, TOKEN_WIDTH)
-
-    def decode(self, tokens: Tensor) -> Tensor:
-        return tokens.mean(-1).reshape(-1, 1, 8, 8)
-
-    def vectors(self, tokens: Tensor) -> Tensor:
-        return tokens
+FAMILY = MAR(num_heads=4, num_steps=6, diffusion_steps=10)
+COPIES = 8
 
 
 class GivenMask(GivenOrder):
@@ -98,7 +51,7 @@ class Recorded(Masked):
     """Decodes in the recorded order; MAR's are read from their end."""
 
     def __init__(self) -> None:
-        super().__init__(set_sizes=CosineSizes(num_steps=AR_STEPS), mask_ratio=UniformRatio())
+        super().__init__(set_sizes=CosineSizes(num_steps=FAMILY.num_steps), mask_ratio=UniformRatio())
 
     def steps(self, layout: Layout, prefix: Prefix, rng: Rng) -> Steps:
         return super().steps(layout, prefix, GivenOrder(golden(IO)["orders"].flip(1)))
@@ -123,33 +76,9 @@ class Published(Noise):
 
 
 def published() -> Generator:
-    generator = Generator(
-        tokenizer=LatentTokenizer(),
-        ordering=Recorded(),
-        backbone=EncoderDecoder(
-            width=WIDTH,
-            num_encoder_layers=LAYERS,
-            num_decoder_layers=LAYERS,
-            attention=Attention(num_heads=4, qkv_bias=True, out_bias=True),
-        ),
-        head=DiffusionHead(denoiser=TokenMLP(width=INNER, num_blocks=BLOCKS), target=PredictsNoise(), num_steps=STEPS),
-        conditioner=ClassLabel(num_slots=COPIES),
-    )
-    given = golden("marA_state")
-    ours = {f"{new}.{part}": given[f"{old}.{part}"] for old, new in NAMES.items() for part in ("weight", "bias")}
-    ours["slot_embedding.learned_RD"] = given["mask_token"][0]
-    ours["conditioner.embedding.weight"] = torch.cat((given["class_emb.weight"], given["fake_latent"]))
-    for stage in ("encoder", "decoder"):
-        ours[f"backbone.{stage}_places.0.table"] = given[f"{stage}_pos_embed_learned"][0].roll(-COPIES, 0)
-    # Published places of what leaves are for tokens alone; of condition slots nothing is read.
-    ours["backbone.out_places.0.table"] = torch.nn.functional.pad(
-        given["diffusion_pos_embed_learned"][0], (0, 0, 0, COPIES)
-    )
-    own = {name: value for name, value in generator.state_dict().items() if name not in ours}
-    generator.load_state_dict(own | ours)
-    left = sorted(name for name in own if name in dict(generator.named_parameters()))
-    assert not left, left
-    return generator.eval()
+    generator = released(FAMILY, golden("marA_state"), GridTokenizer((8, 8), 4, num_classes=10))
+    generator.ordering = Recorded()
+    return generator
 
 
 def teacher_forced() -> tuple[Generator, Step, Predict]:
@@ -189,16 +118,17 @@ def gradients() -> Iterator[Measured]:
     loss = (loss_BMK * (index > 0)).sum() / (index > 0).sum()
     yield METER.close("loss", loss, io["loss_for_grad"], rtol=1e-5)
     loss.backward()
-    weights = {"mask_token": "slot_embedding.learned_RD"}
-    weights |= {f"{old}.weight": f"{new}.weight" for old, new in NAMES.items()}
+    theirs = gradients_of(generator)
     for key in sorted(key[5:] for key in io if key.startswith("grad.")):
-        if key == "fake_latent":
-            gradient = generator.get_parameter("conditioner.embedding.weight").grad[-1:]
-        else:
-            gradient = generator.get_parameter(weights[key]).grad
-        expected = io[f"grad.{key}"]
-        yield METER.scaled(f"∂ loss / ∂ {key}", gradient.reshape(expected.shape), expected, 1e-3)
+        yield METER.scaled(f"∂ loss / ∂ {key}", theirs[key], io[f"grad.{key}"], 1e-3)
     yield METER.close("gradient norm", grad_norm(generator), io["grad_norm"], rtol=1e-4)
+
+
+def gradients_of(generator: Generator) -> dict[str, Tensor]:
+    """By their published names; zero where nothing went."""
+    weights = generator.named_parameters()
+    ours = {name: torch.zeros_like(weight) if weight.grad is None else weight.grad for name, weight in weights}
+    return FAMILY.names(generator).published(ours)
 
 
 def decoding() -> Iterator[Measured]:

@@ -8,49 +8,28 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from arlab.generators.generator import Generator
 from arlab.heads.denoiser import Denoised
 from arlab.heads.diffusion import DiffusionHead, nats
 from arlab.heads.diffusion_samplers import Ancestral
-from arlab.heads.diffusion_targets import PredictsNoise
 from arlab.heads.head import Hidden, Predict, Predicted, Sampling
-from arlab.heads.token_mlp import TokenMLP
 from arlab.orderings.ordering import Prefix
 from arlab.orderings.raster import Raster
-from arlab.orderings.step import Kind, Layout, Read, Step
+from arlab.orderings.step import Layout, Read, Step
 from arlab.rng import BatchRng, Noise
-from arlab.tokens import TokenSpace
 from tests.goldens import golden
+from tests.parity import mar
 from tests.parity.measured import Measured, Meter
 
 METER = Meter("MAR head")
 IO = "marA_io"
-WIDTH, INNER, BLOCKS, TOKEN_WIDTH, STEPS = 64, 48, 2, 4, 10
-NAMES = {
-    "time_embed.mlp.0": "time.mlp.0",
-    "time_embed.mlp.2": "time.mlp.2",
-    "cond_embed": "condition",
-    "input_proj": "input",
-    "final_layer.adaLN_modulation.1": "modulation",
-    "final_layer.linear": "output",
-} | {
-    f"res_blocks.{block}.{old}": f"blocks.{block}.{new}"
-    for block in range(BLOCKS)
-    for old, new in {"in_ln": "norm", "mlp.0": "mlp.0", "mlp.2": "mlp.2", "adaLN_modulation.1": "modulation"}.items()
-}
 
 
-def published() -> DiffusionHead:
-    denoiser = TokenMLP(width=INNER, num_blocks=BLOCKS)
-    head = DiffusionHead(denoiser=denoiser, target=PredictsNoise(), num_steps=STEPS)
-    head.bind(WIDTH, TokenSpace(TOKEN_WIDTH), 1, carries=frozenset({Kind.COND}))
-    weights = golden("marA_state")
-    network = {
-        f"networks.0.{new}.{part}": weights[f"diffloss.net.{old}.{part}"]
-        for old, new in NAMES.items()
-        for part in ("weight", "bias")
-    }
-    head.network.load_state_dict(network)
-    return head.eval()
+def published() -> tuple[Generator, DiffusionHead]:
+    """The whole model and its head."""
+    generator = mar.published()
+    assert isinstance(generator.head, DiffusionHead)
+    return generator, generator.head
 
 
 class Published(Noise):
@@ -86,7 +65,7 @@ def copies(recorded: Tensor, batch: int) -> Tensor:
 
 
 def training() -> Iterator[Measured]:
-    io, head = golden(IO), published()
+    io, (generator, head) = golden(IO), published()
     target, step, predict = io["patchified"], a_pass(64), told(io["decoder_z"])
     index, noise = copies(io["t"], 3), copies(io["noise"], 3)
     level = head.levels.at(index, target)
@@ -109,15 +88,15 @@ def training() -> Iterator[Measured]:
     total = (loss * counted).sum() / counted.sum()
     yield METER.close("mean loss", total, io["loss_for_grad"], rtol=1e-5)
     total.backward()
-    for old in ("final_layer.linear", "res_blocks.0.adaLN_modulation.1"):
-        gradient = head.network.get_parameter(f"networks.0.{NAMES[old]}.weight").grad
-        assert gradient is not None
-        yield METER.scaled(f"gradient of {NAMES[old]}", gradient, io[f"grad.diffloss.net.{old}.weight"], 1e-3)
+    theirs = mar.gradients_of(generator)
+    for key in ("final_layer.linear.weight", "res_blocks.0.adaLN_modulation.1.weight"):
+        name = f"diffloss.net.{key}"
+        yield METER.scaled(f"∂ loss / ∂ {key}", theirs[name], io[f"grad.{name}"], 1e-3)
 
 
 @torch.no_grad()
 def steps() -> Iterator[Measured]:
-    io, head = golden(IO), published()
+    io, (_, head) = golden(IO), published()
     assert head.sampled.index.tolist() == io["gen_timestep_map"].tolist()
     levels = head.sampled.all(io["ps_x"])
     noisy, fresh = io["ps_x"][:, None, None], io["ps_noise"][:, None, None]
@@ -133,7 +112,7 @@ def steps() -> Iterator[Measured]:
 
 @torch.no_grad()
 def draws() -> Iterator[Measured]:
-    io, head = golden(IO), published()
+    io, (_, head) = golden(IO), published()
     noise = Published(io["head_init_noise"][:, None], io["head_step_noise"][:, :, None])
     predict = told(io["head_z_cond"][:, None], io["head_z_uncond"][:, None])
     for name, scale, temperature in (("nocfg_t1", 1.0, 1.0), ("nocfg_t09", 1.0, 0.9), ("cfg3_t1", 3.0, 1.0)):

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+from arlab.checkpoints.importing import Found, fill
+from arlab.checkpoints.ldm_kl import LDMKL
 from arlab.data.facts import DataFacts
 from arlab.tokenizers.kl_tokenizer import KLTokenizer
 from arlab.tokenizers.quantizers.kl import KL
-from arlab.tokenizers.vqgan import VQGANAutoencoder
-from arlab.tokenizers.vqgan_parts import AttentionLevels
 from tests.goldens import golden
 from tests.parity.measured import Measured, Meter
-from tests.parity.vqgan_names import LDM, translated
 
 METER = Meter("MAR KL")
 IO = "marA_vae_io"
 
 
 def published() -> KLTokenizer:
-    autoencoder = VQGANAutoencoder(
-        channels=32, channel_multipliers=[1, 1, 2], attention=AttentionLevels(encoder=[2], decoder=[])
-    )
-    facts = DataFacts("golden", 3, (32, 32))
-    tokenizer = KLTokenizer(facts=facts, autoencoder=autoencoder, quantizer=KL(scale=0.2325), token_width=4)
-    tokenizer.autoencoder.load_state_dict(translated(golden("marA_vae_state"), LDM))
+    found = Found(Path("golden"), LDMKL(), golden("marA_vae_state"))
+    tokenizer = LDMKL().tokenizer(found.shapes, DataFacts("golden", 3, (32, 32)))
+    fill(tokenizer, LDMKL().names(tokenizer), found)
     return tokenizer.eval()
 
 

@@ -1,6 +1,5 @@
 """MaskGIT as TiTok's code has it (arXiv 2406.07550): a U-ViT whose masks are filled in, the most confident first.
 
-The backbone with long skips is built here, of arlab's blocks; ordering, choice, set sizes, guidance, head are arlab's.
 Published training draws a mask ratio per image and counts unmasked tokens a tenth; ``Masked`` draws one per batch and
 learns masked tokens only, so the loss is put together here, from the head's.
 """
@@ -8,107 +7,39 @@ learns masked tokens only, so the loss is put together here, from the head's.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from arlab.backbones.attention import Attention, Context, Mask
-from arlab.backbones.backbone import Backbone
-from arlab.backbones.block import Block
-from arlab.backbones.cache import Cache
-from arlab.backbones.feed_forward import MLP, Activation
-from arlab.backbones.modulation import Modulated, NoModulation
-from arlab.backbones.norms import LayerNorm
-from arlab.backbones.places import LearnedPlaces
+from arlab.checkpoints.maskgit import MaskGIT
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, LinearGuidance, PowerCosineGuidance
 from arlab.heads.discrete import DiscreteHead
-from arlab.orderings.choices import ConfidenceChoice
-from arlab.orderings.mask_ratios import UniformRatio
-from arlab.orderings.masked import Masked
-from arlab.orderings.set_sizes import ArccosSizes
-from arlab.orderings.step import Layout, Read, Slots, Step
+from arlab.orderings.step import Read, Step
 from arlab.rng import BatchRng, Rng
 from tests.goldens import golden
-from tests.parity.llama import IndexTokenizer, grad_norm, greedy
+from tests.parity.llama import grad_norm, greedy, released
 from tests.parity.measured import Measured, Meter
 
 METER = Meter("MaskGIT")
 IO = "maskgitA_io"
 NUM_STEPS, SCALE, POWER = 6, 3.0, 3.0
-INSIDE = {
-    "attn.qkv": "attention.qkv",
-    "attn.proj": "attention.out",
-    "norm1": "attention_norm",
-    "norm2": "feed_forward_norm",
-    "mlp.fc1": "feed_forward.fc1",
-    "mlp.fc2": "feed_forward.fc2",
-    "skip_linear": "skip",
-}
-
-
-class LongSkips(Backbone):
-    """U-ViT of three blocks: the last also sees what left the first.
-
-    All are Worth Words: A ViT Backbone for Diffusion Models (U-ViT), arXiv 2209.12152.
-    """
-
-    def __init__(self, *, width: int = 64, num_heads: int = 4) -> None:
-        super().__init__()
-        self.width = width
-        self.num_heads = num_heads
-
-    def bind(self, layout: Layout, num_condition: int, ways: int) -> None:
-        self.blocks = nn.ModuleList(
-            Block(
-                width=self.width,
-                layer=layer,
-                attention=Attention(num_heads=self.num_heads, out_bias=True),
-                feed_forward=MLP(activation=Activation.GELU),
-                norm=LayerNorm(eps=1e-5),
-                dropout=0.0,
-            )
-            for layer in range(3)
-        )
-        self.skip = nn.Linear(2 * self.width, self.width)
-        self.norm = LayerNorm(eps=1e-5).build(self.width)
-        self.places = LearnedPlaces().build(self.width, layout, num_condition)
-
-    @property
-    def modulates(self) -> bool:
-        return False
-
-    def modulate(self, condition_BSD: Tensor, rows: Slots | None = None) -> Modulated:
-        modulated: Modulated = NoModulation().build(self.width, 3, 0)(condition_BSD, rows)
-        return modulated
-
-    def forward(
-        self,
-        h_BSD: Tensor,
-        rows: Slots,
-        mask: Mask,
-        modulated: Modulated,
-        layout: Layout,
-        cache: Cache | None = None,
-    ) -> tuple[Tensor, ...]:
-        context = Context(mask, cache=cache)
-        below, middle, above = self.blocks
-        first_BSD = below(h_BSD + self.places(rows, layout), context, None)
-        h_BSD = middle(first_BSD, context, None)
-        h_BSD = above(self.skip(torch.cat((h_BSD, first_BSD), -1)), context, None)
-        return (self.norm(h_BSD),)
+FAMILY = MaskGIT(num_heads=4, num_steps=NUM_STEPS, temperature=0.0)
 
 
 class GivenMask(Rng):
-    """Draws of which a mask (N,) comes out, for a mask ratio that is the uniform number itself."""
+    """Draws of which a mask (N,) comes out, for ``ArccosRatio``."""
 
     def __init__(self, mask_N: Tensor) -> None:
         self.batch = 1
         self.mask_N = mask_N
 
     def uniform(self, *shape: int) -> Tensor:
-        return self.mask_N.float().mean().expand(1)
+        # Half a token less than are masked: the number is rounded up.
+        ratio = (int(self.mask_N.sum()) - 0.5) / len(self.mask_N)
+        return torch.tensor([math.cos(math.pi / 2 * ratio)])
 
     def normal(self, *shape: int) -> Tensor:
         raise NotImplementedError
@@ -118,31 +49,7 @@ class GivenMask(Rng):
 
 
 def published() -> Generator:
-    ordering = Masked(
-        set_sizes=ArccosSizes(num_steps=NUM_STEPS),
-        choice=ConfidenceChoice(temperature=0.0, by_logit=True),
-        mask_ratio=UniformRatio(),
-    )
-    head = DiscreteHead(bias=True, label_smoothing=0.1)
-    generator = Generator(tokenizer=IndexTokenizer(), ordering=ordering, backbone=LongSkips(), head=head)
-    given = golden("maskgitA_state")
-    ours: dict[str, Tensor] = {}
-    for number, block in enumerate(("in_blocks.0", "mid_block", "out_blocks.0")):
-        for old, new in INSIDE.items():
-            for kind in ("weight", "bias"):
-                if f"{block}.{old}.{kind}" in given:
-                    place = "backbone.skip" if new == "skip" else f"backbone.blocks.{number}.{new}"
-                    ours[f"{place}.{kind}"] = given[f"{block}.{old}.{kind}"]
-    for kind in ("weight", "bias"):
-        ours[f"backbone.norm.{kind}"] = given[f"norm.{kind}"]
-        ours[f"head.outputs.0.{kind}"] = given[f"lm_head.{kind}"]
-    # One published table: 64 codes, the mask, ten classes, no class.
-    codes, mask, classes = given["embeddings.weight"].split((64, 1, 11))
-    ours["head.embedding.weight"], ours["slot_embedding.learned_RD"] = codes, mask
-    ours["conditioner.embedding.weight"] = classes
-    ours["backbone.places.table"] = given["pos_embed"][0].roll(-1, 0)
-    generator.load_state_dict(ours)
-    return generator.eval()
+    return released(FAMILY, golden("maskgitA_state"))
 
 
 def passes(generator: Generator) -> Iterator[tuple[int, Step]]:

@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+from arlab.checkpoints.importing import Found, fill
+from arlab.checkpoints.maskgit_vq import MaskGITVQ
 from arlab.data.facts import DataFacts
-from arlab.tokenizers.quantizers.gradient_vq import GradientVectorQuantizer
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
-from arlab.tokenizers.vqgan import VQGANAutoencoder
-from arlab.tokenizers.vqgan_parts import AttentionLevels, AveragePool, LatentConvs, OutputShortcut
 from tests.goldens import golden
 from tests.parity.measured import Measured, Meter
-from tests.parity.vqgan_names import MASKGIT, translated
 
 METER = Meter("MaskGIT VQ")
 IO = "maskgitvqA_io"
 
 
 def published() -> VQTokenizer:
-    autoencoder = VQGANAutoencoder(
-        channels=32,
-        channel_multipliers=[1, 1, 2],
-        decoder_blocks=1,
-        middle_blocks=1,
-        attention=AttentionLevels(encoder=[], decoder=[], middle=False),
-        latent=LatentConvs(last_kernel=1, quant_kernel=None),
-        downsample=AveragePool(),
-        shortcut=OutputShortcut(),
-        bias=False,
-        image_range=(0, 1),
-    )
-    quantizer = GradientVectorQuantizer(codebook_size=64, start_from_data=False, revive_below=0)
-    facts = DataFacts("golden", 3, (32, 32))
-    tokenizer = VQTokenizer(facts=facts, autoencoder=autoencoder, quantizer=quantizer, token_width=16)
-    weights = golden("maskgitvqA_state")
-    tokenizer.autoencoder.load_state_dict(translated(weights, MASKGIT))
-    quantizer.load_state_dict(quantizer.state_dict() | {"codebook": weights["quantize.embedding.weight"]})
+    family = MaskGITVQ()
+    found = Found(Path("golden"), family, golden("maskgitvqA_state"))
+    tokenizer = family.tokenizer(found.shapes, DataFacts("golden", 3, (32, 32)))
+    fill(tokenizer, family.names(tokenizer), found)
     return tokenizer.eval()
 
 

@@ -6,38 +6,25 @@ from collections.abc import Iterator
 
 import torch
 
+from arlab.checkpoints.nar import NAR
 from arlab.generators.generator import Generator
-from arlab.orderings.next_neighbor import NextNeighbor
 from arlab.orderings.ordering import Prefix
 from arlab.orderings.step import Kind
 from arlab.rng import BatchRng
 from tests.goldens import golden
-from tests.parity.llama import (
-    gradients_of,
-    greedy_variants,
-    llama_generator,
-    llama_names,
-    logits_of,
-    per_token_loss,
-)
+from tests.parity.llama import gradients_of, greedy_variants, logits_of, per_token_loss, released
 from tests.parity.measured import Measured, Meter
 
 METER = Meter("NAR")
+FAMILY = NAR(num_heads=4, grid=[8, 8], way_layers=1)
 IO = "narA_gpt_io"
-NAMES = llama_names(3) | {
-    "medusa_norm.weight": "backbone.norms.1.weight",
-    "medusa_output.weight": "head.outputs.1.weight",
-}
 # The published loop compares the interval with the number of known tokens itself, not with that of later steps as
 # LlamaGen's does; so here it is the interval, without the + 1.
 UNTIL_TOKEN = 20
 
 
 def published() -> Generator:
-    generator = llama_generator(NextNeighbor())
-    weights = golden("narA_gpt_state")
-    generator.load_state_dict({new: weights[old] for old, new in NAMES.items()})
-    return generator
+    return released(FAMILY, golden("narA_gpt_state"))
 
 
 def teacher_forced() -> Iterator[Measured]:
@@ -49,7 +36,7 @@ def teacher_forced() -> Iterator[Measured]:
 
 
 def gradients() -> Iterator[Measured]:
-    yield from gradients_of(METER, published(), NAMES, golden(IO))
+    yield from gradients_of(METER, FAMILY, published(), golden(IO))
 
 
 def who_sees_whom() -> Iterator[Measured]:

@@ -7,26 +7,23 @@ from collections.abc import Iterator
 import torch
 
 from arlab.backbones.rotary import AxialRotary
+from arlab.checkpoints.par import PAR
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance
 from arlab.orderings.ordering import Prefix
-from arlab.orderings.region_parallel import RegionParallel
 from arlab.orderings.step import Kind
 from arlab.rng import BatchRng
 from tests.goldens import golden
-from tests.parity.llama import gradients_of, greedy, llama_generator, llama_names, logits_of, per_token_loss
+from tests.parity.llama import gradients_of, greedy, logits_of, per_token_loss, released
 from tests.parity.measured import Measured, Meter
 
 METER = Meter("PAR")
+FAMILY = PAR(num_heads=4, grid=[8, 8])
 IO = "parA_io"
-NAMES = llama_names(2) | {"spe_tok_embeddings.special_embeddings.weight": "slot_embedding.learned_RD"}
 
 
 def published() -> Generator:
-    generator = llama_generator(RegionParallel(regions=(2, 2)))
-    weights = golden("parA_state")
-    generator.load_state_dict({new: weights[old] for old, new in NAMES.items()})
-    return generator
+    return released(FAMILY, golden("parA_state"))
 
 
 def teacher_forced() -> Iterator[Measured]:
@@ -39,9 +36,7 @@ def teacher_forced() -> Iterator[Measured]:
 
 
 def gradients() -> Iterator[Measured]:
-    io = dict(golden(IO))
-    io["tokens"] = io["tokens_raster"]
-    yield from gradients_of(METER, published(), NAMES, io)
+    yield from gradients_of(METER, FAMILY, published(), golden(IO), "tokens_raster")
 
 
 def who_sees_whom() -> Iterator[Measured]:

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
-from arlab.backbones.instruction_places import InstructionPlaces
+from arlab.checkpoints.randar import RandAR
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, ShareGuidance
 from arlab.orderings.ordering import Prefix
 from arlab.orderings.random_instructed import RandomInstructed
-from arlab.orderings.set_sizes import CosineSizes, LinearSizes, SetSizes
+from arlab.orderings.set_sizes import SetSizes
 from arlab.orderings.step import Layout, Step
 from arlab.rng import Rng
 from tests.conformance.test_laws import Steps
 from tests.goldens import golden
 from tests.parity.given_order import GivenOrder
-from tests.parity.llama import gradients_of, greedy, llama_generator, llama_names, logits_of, per_token_loss
+from tests.parity.llama import gradients_of, greedy, logits_of, per_token_loss, released
 from tests.parity.measured import Measured, Meter
 
 METER = Meter("RandAR")
 IO = "randarA_io"
-NUM_STEPS = 20
-NAMES = llama_names(2) | {"pos_instruct_embeddings": "backbone.places.0.table"}
+NUM_TOKENS, NUM_STEPS = 64, 20
 
 
 class RecordedOrder(RandomInstructed):
@@ -41,16 +39,11 @@ class RecordedOrder(RandomInstructed):
         return super().training(layout, prefix, GivenOrder(self.order_BN))
 
 
-def published(set_sizes: SetSizes | None = None) -> Generator:
-    weights = golden("randarA_state")
-    sizes = LinearSizes(num_steps=64) if set_sizes is None else set_sizes
-    ordering = RecordedOrder(order_BN=golden(IO)["token_order"], set_sizes=sizes)
-    generator = llama_generator(ordering, places=[InstructionPlaces(num_heads=4)])
-    ours = {new: weights[old] for old, new in NAMES.items()}
-    # The ordering's own learned vector, which does not turn, has no part in it.
-    ours["slot_embedding.learned_RD"] = torch.zeros(1, 64)
-    generator.load_state_dict(ours)
-    generator.slot_embedding.requires_grad_(False)
+def published(num_steps: int = NUM_TOKENS) -> Generator:
+    """By default one token a step."""
+    generator = released(RandAR(num_heads=4, grid=[8, 8], num_steps=num_steps), golden("randarA_state"))
+    assert isinstance(generator.ordering, RandomInstructed)
+    generator.ordering = RecordedOrder(order_BN=golden(IO)["token_order"], set_sizes=generator.ordering.set_sizes)
     return generator
 
 
@@ -64,13 +57,13 @@ def teacher_forced() -> Iterator[Measured]:
 
 
 def gradients() -> Iterator[Measured]:
-    yield from gradients_of(METER, published(), NAMES, golden(IO))
+    yield from gradients_of(METER, RandAR(), published(), golden(IO))
 
 
 def greedy_tokens() -> Iterator[Measured]:
     io = golden(IO)
-    for name, sizes in (("seq", LinearSizes(num_steps=64)), ("par", CosineSizes(num_steps=NUM_STEPS))):
-        generator = published(sizes)
+    for name, num_steps in (("seq", NUM_TOKENS), ("par", NUM_STEPS)):
+        generator = published(num_steps)
         for key, guidance in (("nocfg", ConstantGuidance()), ("cfg", ShareGuidance(start=1.0, end=4.0))):
             for use_cache in (True, False):
                 tokens = greedy(generator, io["gen_labels"], guidance, use_cache=use_cache)

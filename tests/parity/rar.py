@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
-from arlab.backbones.attention import Attention
-from arlab.backbones.feed_forward import MLP, Activation
-from arlab.backbones.norms import LayerNorm, NormedQK
-from arlab.backbones.places import LearnedPlaces
-from arlab.backbones.rotary import NoRotary
-from arlab.backbones.step_modulation import StepModulation
-from arlab.backbones.target_places import TargetPlaces
-from arlab.backbones.transformer import Transformer
+from arlab.checkpoints.rar import RAR
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, PowerCosineGuidance
-from arlab.heads.discrete import DiscreteHead
 from arlab.orderings.annealing import AlwaysDrawn
 from arlab.orderings.ordering import Prefix
 from arlab.orderings.random_causal import RandomCausal
@@ -25,24 +16,13 @@ from arlab.orderings.step import Layout, Step
 from arlab.rng import Rng
 from tests.goldens import golden
 from tests.parity.given_order import GivenOrder
-from tests.parity.llama import IndexTokenizer, grad_norm, greedy, logits_of, per_token_loss
+from tests.parity.llama import greedy, logits_of, norm_of, per_token_loss, released
 from tests.parity.measured import Measured, Meter
 
 METER = Meter("RAR")
-IO, STATE = "rarA_io", "rarA_state"
-CODES, CLASSES, TOKENS = 64, 10, 64
-# The learned start and the condition stand in front of the tokens.
-AHEAD = 2
-INSIDE = {
-    "norm1": "attention_norm",
-    "norm2": "feed_forward_norm",
-    "attn.qkv": "attention.qkv",
-    "attn.proj": "attention.out",
-    "attn.q_norm": "attention.qk_norm.q_norm",
-    "attn.k_norm": "attention.qk_norm.k_norm",
-    "mlp.fc1": "feed_forward.fc1",
-    "mlp.fc2": "feed_forward.fc2",
-}
+IO = "rarA_io"
+CODES = 64
+FAMILY = RAR()
 
 
 class RecordedOrder(RandomCausal):
@@ -57,58 +37,9 @@ class RecordedOrder(RandomCausal):
 
 
 def published() -> Generator:
-    backbone = Transformer(
-        width=64,
-        num_layers=2,
-        attention=Attention(num_heads=4, qk_norm=NormedQK(norm=LayerNorm()), qkv_bias=True, out_bias=True),
-        feed_forward=MLP(activation=Activation.GELU),
-        norm=LayerNorm(),
-        rotary=NoRotary(),
-        places=[LearnedPlaces(), TargetPlaces()],
-        modulation=StepModulation(),
-    )
-    ordering, head = RecordedOrder(order_BN=golden(IO)["orders"]), DiscreteHead(bias=True)
-    generator = Generator(tokenizer=IndexTokenizer(), ordering=ordering, backbone=backbone, head=head).eval()
-    generator.load_state_dict(ours(golden(STATE)))
-    # The published norm in front of the head has no weights.
-    generator.backbone.norms.requires_grad_(False)
+    generator = released(FAMILY, golden("rarA_state"))
+    generator.ordering = RecordedOrder(order_BN=golden(IO)["orders"])
     return generator
-
-
-def ours(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Published weights, or gradients with respect to them, under our names."""
-    place, target, when = (state[name][0] for name in ("pos_embed", "target_aware_pos_embed", "timesteps_embeddings"))
-    table, last = state["embeddings.weight"], state["adaln_before_head.adaLN_modulation.1.weight"]
-    weights = {
-        "head.embedding.weight": table[:CODES],
-        # One row is left out: the mask of another model.
-        "conditioner.embedding.weight": table[CODES + 1 :],
-        # The start stands nowhere here, so that its place is part of it.
-        "slot_embedding.learned_RD": (state["cls_token"][0, 0] + place[0])[None],
-        "backbone.places.0.table": torch.cat((place[AHEAD : AHEAD + TOKENS], place[1:AHEAD])),
-        "backbone.places.1.table": target[AHEAD : AHEAD + TOKENS],
-        # Later steps first, then the condition and the start.
-        "backbone.conditioning.table": torch.cat((when[AHEAD : TOKENS + 1], when[:AHEAD].flip(0))),
-        "backbone.conditioning.inner.final.weight": last,
-        "backbone.conditioning.inner.final.bias": state["adaln_before_head.adaLN_modulation.1.bias"],
-        "backbone.norms.0.weight": torch.ones(64),
-        "backbone.norms.0.bias": torch.zeros(64),
-        "head.outputs.0.weight": state["lm_head.weight"],
-        "head.outputs.0.bias": state["lm_head.bias"],
-    }
-    for layer in range(2):
-        for part in ("weight", "bias"):
-            for old, new in INSIDE.items():
-                weights[f"backbone.blocks.{layer}.{new}.{part}"] = state[f"blocks.{layer}.{old}.{part}"]
-            six = state[f"blocks.{layer}.adaLN_modulation.1.{part}"]
-            weights[f"backbone.conditioning.inner.blocks.{layer}.{part}"] = reordered(six)
-    return weights
-
-
-def reordered(six: Tensor) -> Tensor:
-    """From (shift, scale, gate) of each branch to gates, scales, shifts."""
-    shift1, scale1, gate1, shift2, scale2, gate2 = six.chunk(6)
-    return torch.cat((gate1, gate2, scale1, scale2, shift1, shift2))
 
 
 def teacher_forced() -> Iterator[Measured]:
@@ -124,21 +55,13 @@ def teacher_forced() -> Iterator[Measured]:
 def gradients() -> Iterator[Measured]:
     io, generator = golden(IO), published()
     per_token_loss(generator, io["tokens"], io["condition_ids"] - CODES - 1).mean().backward()
-    got = {name: parameter.grad for name, parameter in generator.named_parameters() if parameter.grad is not None}
-    six = io["grad.blocks.0.adaLN_modulation.1.weight"]
-    when, target = io["grad.timesteps_embeddings"][0], io["grad.target_aware_pos_embed"][0]
-    expected = {
-        "backbone.conditioning.inner.blocks.0.weight": reordered(six),
-        "backbone.blocks.1.attention.qk_norm.q_norm.weight": io["grad.blocks.1.attn.q_norm.weight"],
-        "slot_embedding.learned_RD": io["grad.cls_token"][0],
-        "backbone.places.1.table": target[AHEAD : AHEAD + TOKENS],
-        "backbone.conditioning.table": torch.cat((when[AHEAD : TOKENS + 1], when[:AHEAD].flip(0))),
-    }
-    for name, gradient in expected.items():
-        yield METER.scaled(f"∂ loss / ∂ {name}", got[name], gradient, 1e-3)
+    ours = {name: weight.grad for name, weight in generator.named_parameters() if weight.grad is not None}
+    theirs = FAMILY.names(generator).published(ours)
+    for key in sorted(key for key in io if key.startswith("grad.")):
+        yield METER.scaled(f"∂ loss / ∂ {key[5:]}", theirs[key[5:]], io[key], 1e-3)
     # The published start has a place of its own beside its vector: the same gradient twice.
-    twice = got["slot_embedding.learned_RD"].square().sum()
-    yield METER.close("gradient norm", (grad_norm(generator) ** 2 + twice).sqrt(), io["grad_norm"], rtol=1e-4)
+    theirs["pos_embed"][:, :1] = theirs["cls_token"]
+    yield METER.close("gradient norm", norm_of(theirs.values()), io["grad_norm"], rtol=1e-4)
 
 
 def greedy_tokens() -> Iterator[Measured]:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from arlab.backbones.rotary import CountedRotation, IdentityRotation, Nowhere
+from arlab.backbones.rotary import AxialRotary, CountedRotation, IdentityRotation, Nowhere
+from arlab.backbones.transformer import Transformer
 from arlab.generators.guidance import ConstantGuidance
 from tests.goldens import golden
 from tests.parity.llama import greedy, logits_of
@@ -22,8 +23,10 @@ def test_equals_published(measure: Callable[[], Iterable[Measured]]) -> None:
 @pytest.mark.parametrize("nowhere", [IdentityRotation(), CountedRotation()])
 def test_condition_slots_must_be_erased(nowhere: Nowhere) -> None:
     """Rotating them by nothing, the obvious reading, is far from the published model."""
-    io = golden(IO)
-    logits, _ = logits_of(published(nowhere), io["tokens"], io["labels"])
+    io, generator = golden(IO), published()
+    assert isinstance(generator.backbone, Transformer)
+    generator.backbone.rotary = AxialRotary(nowhere=nowhere)
+    logits, _ = logits_of(generator, io["tokens"], io["labels"])
     assert float((logits.detach() - io["tf_logits"]).abs().max()) > 1
 
 

@@ -3,139 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from arlab.backbones.attention import Attention
-from arlab.backbones.feed_forward import MLP
-from arlab.backbones.modulation import AdaLN
-from arlab.backbones.norms import L2QKNorm, LayerNorm
-from arlab.backbones.places import LearnedPlaces, LevelPlaces
-from arlab.backbones.rotary import NoRotary
-from arlab.backbones.transformer import Transformer
-from arlab.data.facts import DataFacts
+from arlab.checkpoints.importing import Found, fill
+from arlab.checkpoints.var import VAR
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, Guidance, LinearGuidance
 from arlab.generators.initialisation import Initialisation
 from arlab.generators.sampler import Sampler
-from arlab.heads.discrete import DiscreteHead
 from arlab.heads.head import Predict, Sampling
-from arlab.orderings.next_scale import NextScale
 from arlab.orderings.ordering import Drawn
 from arlab.orderings.step import Step
-from arlab.tokenizers.tokenizer import Tokenizer
-from arlab.tokens import TokenSpace
+from tests.checkpoints.scale_tokens import ScaleTokens
 from tests.goldens import golden
-from tests.parity.llama import CLASSES, logits_of, per_token_loss
+from tests.parity.llama import logits_of, per_token_loss
 from tests.parity.llamagen import implied_distribution
 from tests.parity.measured import Measured, Meter
-from tests.parity.var_names import BLOCKS, loaded_blocks, published_blocks
-from tests.parity.var_tokenizer import quantizer
+from tests.parity.var_tokenizer import SCALES, quantizer
 
 METER = Meter("VAR")
 IO = "varA_io"
+FAMILY = VAR(patch_nums=[*SCALES])
+FOUND = Found(Path("golden"), FAMILY, golden("varA_var_fp16"))
 CFG = 1.5
-NULL = len(CLASSES)
+NULL = 10
 
-# The order of the recorded gradient norms, as the published module lists its parameters.
+# The order of the recorded gradient norms, as the published module lists its parameters; FlexVAR has no lvl_embed.
+_BLOCK = (
+    *("attn.scale_mul_1H11", "attn.q_bias", "attn.v_bias", "attn.mat_qkv.weight", "attn.proj.weight", "attn.proj.bias"),
+    *("ffn.fc1.weight", "ffn.fc1.bias", "ffn.fc2.weight", "ffn.fc2.bias", "ada_lin.1.weight", "ada_lin.1.bias"),
+)
 PARAMETERS = (
     *("pos_start", "pos_1LC", "word_embed.weight", "word_embed.bias", "class_emb.weight", "lvl_embed.weight"),
-    *BLOCKS,
+    *(f"blocks.{layer}.{name}" for layer in range(2) for name in _BLOCK),
     *("head_nm.ada_lin.1.weight", "head_nm.ada_lin.1.bias", "head.weight", "head.bias"),
 )
-
-
-class LatentTokenizer(Tokenizer):
-    """VAR's quantizer without the autoencoder around it: all that a generator sees of a tokenizer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.quantizer = quantizer()
-        self.layout, self.space = self.quantizer.layout, TokenSpace(16, 512)
-        self.facts = DataFacts("golden", 3, (64, 64), CLASSES)
-
-    def encode(self, image_BCHW: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def decode(self, tokens: Tensor) -> Tensor:
-        """The map itself, three channels of it: the decoder is not part of these goldens."""
-        return self.canvas(tokens, len(self.layout.shapes))[:, :3]
-
-    def vectors(self, tokens: Tensor) -> Tensor:
-        return self.quantizer.vectors(tokens)
-
-    def canvas(self, tokens: Tensor, level: int) -> Tensor:
-        return self.quantizer.assemble(self.vectors(tokens), level)
 
 
 def published() -> Generator:
     """The golden's model with its weights."""
     generator = fresh()
-    generator.load_state_dict(_weights(golden("varA_var_fp16")))
+    fill(generator, FAMILY.names(generator), FOUND)
     return generator.eval()
 
 
 def fresh(initialisation: Initialisation | None = None) -> Generator:
     """The golden's model with weights of our own."""
-    backbone = Transformer(
-        width=128,
-        num_layers=2,
-        attention=Attention(num_heads=2, qk_norm=L2QKNorm(), qkv_bias=True, out_bias=True),
-        feed_forward=MLP(),
-        norm=LayerNorm(affine=False),
-        rotary=NoRotary(),
-        places=[LearnedPlaces(), LevelPlaces()],
-        modulation=AdaLN(),
-    )
-    head = DiscreteHead(bias=True)
-    return Generator(
-        tokenizer=LatentTokenizer(),
-        ordering=NextScale(),
-        backbone=backbone,
-        head=head,
-        initialisation=initialisation,
-    )
-
-
-def _weights(old: dict[str, Tensor]) -> dict[str, Tensor]:
-    # pos_start is added to the condition in the first place only, so it merges into that place's vector; the row for
-    # condition slots that stand nowhere is never used.
-    places = torch.cat((old["pos_1LC"][0], torch.zeros(1, 128)))
-    places[0] += old["pos_start"][0, 0]
-    new = {
-        "conditioner.embedding.weight": old["class_emb.weight"],
-        "slot_embedding.computed.weight": old["word_embed.weight"],
-        "slot_embedding.computed.bias": old["word_embed.bias"],
-        "backbone.places.0.table": places,
-        "backbone.places.1.table": old["lvl_embed.weight"],
-        "head.outputs.0.weight": old["head.weight"],
-        "head.outputs.0.bias": old["head.bias"],
-        "backbone.conditioning.final.weight": old["head_nm.ada_lin.1.weight"],
-        "backbone.conditioning.final.bias": old["head_nm.ada_lin.1.bias"],
-    }
-    new |= loaded_blocks(old)
-    return new
+    generator = FAMILY.generator(FOUND.shapes, ScaleTokens(quantizer=quantizer(), width=16))
+    if initialisation is not None:
+        initialisation.apply(generator)
+    return generator
 
 
 def by_published_name(held: dict[str, Tensor]) -> dict[str, Tensor]:
     """What our parameters hold (weights, gradients) under the published names and shapes."""
-    places = held["backbone.places.0.table"]
-    found = {
-        "pos_start": places[:1, None].transpose(0, 1),
-        "pos_1LC": places[None, :30],
-        "word_embed.weight": held["slot_embedding.computed.weight"],
-        "word_embed.bias": held["slot_embedding.computed.bias"],
-        "class_emb.weight": held["conditioner.embedding.weight"],
-        "lvl_embed.weight": held["backbone.places.1.table"],
-        "head_nm.ada_lin.1.weight": held["backbone.conditioning.final.weight"],
-        "head_nm.ada_lin.1.bias": held["backbone.conditioning.final.bias"],
-        "head.weight": held["head.outputs.0.weight"],
-        "head.bias": held["head.outputs.0.bias"],
-    }
-    found |= published_blocks(held)
-    return found
+    found = FAMILY.names(fresh()).published(held)
+    # It is added to the first place's vector, so what belongs to this belongs to both.
+    return found | {"pos_start": found["pos_1LC"][:, :1]}
 
 
 def inputs() -> Iterator[Measured]:

@@ -3,62 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+from torch import Tensor
+
+from arlab.checkpoints.importing import Found, fill
+from arlab.checkpoints.names import Names
+from arlab.checkpoints.var_vq import VARVQ
 from arlab.data.facts import DataFacts
-from arlab.pyramids.scale import ScalePyramid
-from arlab.tokenizers.quantizers.gradient_vq import GradientVectorQuantizer
-from arlab.tokenizers.quantizers.phi import PhiConvolutions
 from arlab.tokenizers.quantizers.pyramid_quantizer import PyramidQuantizer
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
-from arlab.tokenizers.vqgan import VQGANAutoencoder
-from arlab.tokenizers.vqgan_parts import LatentConvs
 from tests.goldens import golden
 from tests.parity.measured import Measured, Meter
-from tests.parity.vqgan_names import LDM, translated
 
 METER = Meter("VAR VQ")
 IO = "varA_io"
+SCALES = (1, 2, 3, 4)
+FAMILY = VARVQ(patch_nums=[*SCALES])
 
 
 def quantizer() -> PyramidQuantizer:
-    codebook = GradientVectorQuantizer(codebook_size=512, start_from_data=False, revive_below=0)
-    made = PyramidQuantizer(
-        pyramid=ScalePyramid(patch_nums=[1, 2, 3, 4]), quantizer=codebook, refinement=PhiConvolutions()
-    )
+    """The golden's quantizer, which is a file of its own."""
+    found = Found(Path("golden"), FAMILY, golden("varA_vae_quant_fp16"))
+    made = FAMILY.quantizer(found.shapes)
     made.bind(16, (4, 4))
-    _load(made)
+    own = Names(FAMILY.quantizer_names(made)).own(found.tensors)
+    made.load_state_dict(made.state_dict() | {name.removeprefix("quantizer."): value for name, value in own.items()})
     return made.eval()
 
 
 def published() -> VQTokenizer:
-    tokenizer = VQTokenizer(
-        facts=DataFacts("golden", 3, (64, 64)),
-        autoencoder=VQGANAutoencoder(
-            channels=32,
-            channel_multipliers=[1, 1, 2, 2, 4],
-            encoder_blocks=2,
-            decoder_blocks=3,
-            latent=LatentConvs(quant_kernel=3),
-        ),
-        quantizer=quantizer(),
-        token_width=16,
-    )
-    parts = ("enc", "decmid", "decup", "quant")
-    weights = {key: value for part in parts for key, value in golden(f"varA_vae_{part}_fp16").items()}
-    tokenizer.autoencoder.load_state_dict(translated(weights, LDM))
-    _load(tokenizer.quantizer)
+    """The golden's tokenizer with its weights."""
+    found = Found(Path("golden"), FAMILY, whole_file())
+    tokenizer = FAMILY.tokenizer(found.shapes, DataFacts("golden", 3, (64, 64)))
+    fill(tokenizer, FAMILY.names(tokenizer), found)
     return tokenizer.eval()
 
 
-def _load(quantizer: PyramidQuantizer) -> None:
-    weights = golden("varA_vae_quant_fp16")
-    state = quantizer.state_dict()
-    state["codebooks.0.codebook"] = weights["quantize.embedding.weight"]
-    for level in range(4):
-        for name in ("weight", "bias"):
-            phi = weights[f"quantize.quant_resi.qresi_ls.{level}.{name}"]
-            state[f"refinement.convolutions.{level}.{name}"] = phi
-    quantizer.load_state_dict(state)
+def whole_file() -> dict[str, Tensor]:
+    """The golden's tensors, which lie in four files."""
+    parts = ("enc", "decmid", "decup", "quant")
+    return {name: value for part in parts for name, value in golden(f"varA_vae_{part}_fp16").items()}
 
 
 def quantized() -> Iterator[Measured]:

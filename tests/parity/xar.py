@@ -10,108 +10,30 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from arlab.backbones.attention import Attention
-from arlab.backbones.encoder_decoder import EncoderDecoder
-from arlab.backbones.feed_forward import Activation, GatedMLP
-from arlab.backbones.modulation import AdaLN
-from arlab.backbones.norms import RMSNorm
-from arlab.backbones.rotary import AxialRotary
-from arlab.generators.conditioners import ClassLabel
+from arlab.checkpoints.xar import XAR
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, Guidance, LinearGuidance
 from arlab.generators.sampler import Sampler
-from arlab.heads.backbone_denoiser import BackboneDenoiser
-from arlab.heads.euler_maruyama import EulerMaruyama
-from arlab.heads.even_then_last import EvenThenLast
 from arlab.heads.flow import FlowHead
 from arlab.heads.head import Predict, Sampling
-from arlab.heads.solvers import Euler, Solver
-from arlab.heads.time_draws import LogitNormalTime
-from arlab.heads.time_grids import EvenTimes, TimeGrid
-from arlab.orderings.next_x import NextX
+from arlab.heads.solvers import Euler
+from arlab.heads.time_grids import EvenTimes
 from arlab.orderings.ordering import Drawn, Prefix
 from arlab.orderings.step import Kind, Step
 from arlab.rng import BatchRng, Noise
 from tests.goldens import golden
 from tests.parity.grid_tokenizer import GridTokenizer
-from tests.parity.llama import grad_norm
+from tests.parity.llama import grad_norm, released
 from tests.parity.measured import Measured, Meter
 
 METER = Meter("xAR")
 IO = "xarA_io"
-SIDE, CELLS, TOKEN_WIDTH, WIDTH, LAYERS, STEPS, SCALE = 16, 4, 16, 64, 2, 6, 2.7
-OUTSIDE = {
-    "class_emb.weight": "conditioner.embedding.weight",
-    "z_proj_ln.weight": "backbone.in_norm.weight",
-    "encoder_norm.weight": "backbone.encoder_norm.weight",
-    "decoder_norm.weight": "backbone.norms.0.weight",
-} | {
-    f"{old}.{part}": f"{new}.{part}"
-    for old, new in {
-        "time_embed.mlp.0": "head.denoiser.time.mlp.0",
-        "time_embed.mlp.2": "head.denoiser.time.mlp.2",
-        "z_proj": "head.input",
-        "decoder_embed": "backbone.between",
-        "pred": "head.denoiser.outputs.0",
-    }.items()
-    for part in ("weight", "bias")
-}
-INSIDE = {
-    "attn.qkv": "attention.qkv",
-    "attn.proj": "attention.out",
-    "mlp.fc1_g": "feed_forward.gate",
-    "mlp.fc1_x": "feed_forward.up",
-    "mlp.fc2": "feed_forward.down",
-}
+FAMILY = XAR(num_steps=6)
+SIDE, CELLS, TOKEN_WIDTH, SCALE = 16, 4, 16, 2.7
 
 
-def _names() -> dict[str, str]:
-    """Published parameter name -> ours."""
-    names = dict(OUTSIDE)
-    for part in ("weight", "bias"):
-        for number, stage in enumerate(("encoder", "decoder")):
-            for layer in range(LAYERS):
-                block = f"{stage}_blocks.{layer}"
-                names |= {f"{block}.{old}.{part}": f"backbone.{block}.{new}.{part}" for old, new in INSIDE.items()}
-                names[f"{block}.ada_lin.1.{part}"] = f"backbone.conditioning.blocks.{LAYERS * number + layer}.{part}"
-    return names
-
-
-NAMES = _names()
-
-
-def published(solver: Solver | None = None, times: TimeGrid | None = None) -> Generator:
-    backbone = EncoderDecoder(
-        width=WIDTH,
-        num_encoder_layers=LAYERS,
-        num_decoder_layers=LAYERS,
-        attention=Attention(num_heads=2, qkv_bias=True, out_bias=True),
-        feed_forward=GatedMLP(multiple_of=1, activation=Activation.GELU, bias=True),
-        norm=RMSNorm(eps=1e-6, affine=False),
-        stage_norm=RMSNorm(eps=1e-6),
-        rotary=AxialRotary(),
-        out_places=[],
-        modulation=AdaLN(final=False),
-    )
-    head = FlowHead(
-        denoiser=BackboneDenoiser(truncate_time=True), time_draw=LogitNormalTime(), solver=solver, times=times
-    )
-    generator = Generator(
-        tokenizer=GridTokenizer((SIDE, SIDE), TOKEN_WIDTH, num_classes=1000),
-        ordering=NextX(),
-        backbone=backbone,
-        head=head,
-        conditioner=ClassLabel(num_slots=0),
-    )
-    weights = golden("xarA_state")
-    ours = {new: weights[old] for old, new in NAMES.items()}
-    token = training_pass(generator).read.token
-    for stage in ("encoder", "decoder"):
-        table = torch.empty(SIDE * SIDE, WIDTH)
-        table[token] = weights[f"{stage}_pos_embed_learned"][0]
-        ours[f"backbone.{stage}_places.0.table"] = table
-    generator.load_state_dict(ours)
-    return generator.eval()
+def published() -> Generator:
+    return released(FAMILY, golden("xarA_state"), GridTokenizer((SIDE, SIDE), TOKEN_WIDTH, num_classes=1000))
 
 
 def training_pass(generator: Generator) -> Step:
@@ -146,10 +68,10 @@ def teacher_forced() -> Iterator[Measured]:
 def gradients() -> Iterator[Measured]:
     io, generator = golden(IO), published()
     velocity(generator)[1].backward()
+    ours = {name: weight.grad for name, weight in generator.named_parameters() if weight.grad is not None}
+    theirs = FAMILY.names(generator).published(ours)
     for key in sorted(key for key in io if key.startswith("grad.")):
-        gradient = generator.get_parameter(NAMES[key[5:]]).grad
-        assert gradient is not None
-        yield METER.scaled(f"∂ loss / ∂ {key[5:]}", gradient, io[key], 1e-3)
+        yield METER.scaled(f"∂ loss / ∂ {key[5:]}", theirs[key[5:]], io[key], 1e-3)
     yield METER.close("gradient norm", grad_norm(generator), io["grad_norm"], rtol=1e-4)
 
 
@@ -175,16 +97,17 @@ class Recorded(Noise):
 def samples() -> Iterator[Measured]:
     """Stochastic, with and without guidance that grows from cell to cell, and deterministic."""
     io = golden(IO)
-    stochastic: tuple[Solver, TimeGrid] = (EulerMaruyama(), EvenThenLast(num_steps=STEPS))
-    straight: tuple[Solver, TimeGrid] = (Euler(), EvenTimes(num_steps=STEPS))
     growing = LinearGuidance(start=1.0, end=SCALE)
-    runs: tuple[tuple[str, tuple[Solver, TimeGrid], Guidance], ...] = (
-        ("gen_sde_cfg", stochastic, growing),
-        ("gen_sde_nocfg", stochastic, ConstantGuidance()),
-        ("gen_ode_cfg", straight, growing),
+    runs: tuple[tuple[str, Guidance], ...] = (
+        ("gen_sde_cfg", growing),
+        ("gen_sde_nocfg", ConstantGuidance()),
+        ("gen_ode_cfg", growing),
     )
-    for key, how, guidance in runs:
-        generator = published(*how)
+    for key, guidance in runs:
+        generator = published()
+        assert isinstance(generator.head, FlowHead)
+        if key == "gen_ode_cfg":
+            generator.head.solver, generator.head.times = Euler(), EvenTimes(num_steps=FAMILY.num_steps)
 
         def draw(predict: Predict, step: Step, head: FlowHead = generator.head, guidance: Guidance = guidance) -> Drawn:
             assert step.progress is not None

@@ -93,7 +93,7 @@ def test_a_checkpoint_is_a_plain_tokenizer_and_a_frozen_one(
     assert not list(rebuilt.adversarial.discriminator.parameters())  # type: ignore[union-attr]
 
     exported = export(run, tmp_path / "exported")
-    assert {path.name for path in exported.iterdir()} == {"model.safetensors", "arlab.json"}
+    assert {path.name for path in exported.iterdir()} == {"model.safetensors", "arlab.json", "README.md"}
     assert torch.equal(load_model(exported, Tokenizer).encode(image_BCHW), tokens_BN)
 
     generator = Generator(

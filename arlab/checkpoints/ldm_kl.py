@@ -1,0 +1,53 @@
+"""The KL autoencoder of latent diffusion (arXiv 2112.10752) as MAR released it; FlowAR and xAR use it as it is."""
+
+from __future__ import annotations
+
+from arlab.checkpoints.family import TokenizerFamily
+from arlab.checkpoints.names import Names
+from arlab.checkpoints.shapes import Shapes
+from arlab.checkpoints.vqgan_names import LDM, autoencoder_names, read_autoencoder, shrinks
+from arlab.data.facts import DataFacts
+from arlab.tokenizers.kl_tokenizer import KLTokenizer
+from arlab.tokenizers.quantizers.kl import KL
+from arlab.tokenizers.tokenizer import Tokenizer
+from arlab.tokenizers.vqgan import VQGANAutoencoder
+
+# Beside a sum over the values of an image.
+_KL_WEIGHT = 1e-6
+
+
+class LDMKL(TokenizerFamily):
+    """kl16.ckpt: 16 x 16 vectors of 16 numbers for 256 x 256 pixels; and others of its make.
+
+    High-Resolution Image Synthesis with Latent Diffusion Models (LDM), arXiv 2112.10752; Autoregressive Image
+    Generation without Vector Quantization (MAR), arXiv 2406.11838.
+
+    Args:
+        scale: what tokens are multiplied with so that their spread is about 1.
+        norm_groups: groups of the norms.
+    """
+
+    # Its queries stand apart, which those of other releases of LDM's names do not.
+    marks = ("encoder.mid.attn_1.q.weight", "quant_conv.weight", "post_quant_conv.weight")
+    # The discriminator and the perceptual network it was trained with.
+    unused = (r"^loss\.",)
+
+    def __init__(self, *, scale: float = 0.2325, norm_groups: int = 32) -> None:
+        self.scale = scale
+        self.norm_groups = norm_groups
+
+    def shrinks(self, shapes: Shapes) -> int:
+        return shrinks(shapes, LDM)
+
+    def tokenizer(self, shapes: Shapes, facts: DataFacts) -> KLTokenizer:
+        parts = read_autoencoder(shapes, LDM, per_token=2)
+        return KLTokenizer(
+            facts=facts,
+            autoencoder=VQGANAutoencoder(**parts, norm_groups=self.norm_groups),
+            quantizer=KL(kl_weight=_KL_WEIGHT / facts.dims, scale=self.scale),
+            token_width=shapes.size("post_quant_conv.weight", 1),
+        )
+
+    def names(self, tokenizer: Tokenizer) -> Names:
+        assert isinstance(tokenizer, KLTokenizer)
+        return Names(autoencoder_names(tokenizer, LDM))

@@ -1,0 +1,116 @@
+"""xAR (arXiv 2502.20388): cells of an image one after the other, each a flow behind noised cells."""
+
+from __future__ import annotations
+
+import torch
+
+from arlab.backbones.encoder_decoder import EncoderDecoder
+from arlab.backbones.rotary import AxialRotary
+from arlab.checkpoints.family import GeneratorFamily
+from arlab.checkpoints.ldm_kl import LDMKL
+from arlab.checkpoints.mar_names import (
+    ROTARY_TABLES,
+    TIME,
+    gated_backbone,
+    gated_stage_names,
+    linear,
+    refuse_patches,
+)
+from arlab.checkpoints.names import BOTH, Names, permuted, renamed, same
+from arlab.checkpoints.shapes import Shapes
+from arlab.checkpoints.sizes import grid_of
+from arlab.generators.conditioners import ClassLabel
+from arlab.generators.generator import Generator
+from arlab.heads.backbone_denoiser import BackboneDenoiser
+from arlab.heads.euler_maruyama import EulerMaruyama
+from arlab.heads.even_then_last import EvenThenLast
+from arlab.heads.flow import FlowHead
+from arlab.heads.time_draws import LogitNormalTime
+from arlab.orderings.entities import Cells
+from arlab.orderings.next_x import NextX
+from arlab.tokenizers.tokenizer import Tokenizer
+
+PRESETS = {
+    size: {"num_heads": heads, "num_steps": steps}
+    for size, (heads, steps) in {"b": (12, 40), "l": (16, 50), "h": (16, 50)}.items()
+}
+
+
+class XAR(GeneratorFamily):
+    """xAR-B, -L and -H, of cells.
+
+    Beyond Next-Token: Next-X Prediction for Autoregressive Visual Generation (xAR), arXiv 2502.20388.
+
+    Args:
+        num_heads: of attention; 0: as the tables of rotary positions tell.
+        cells: into how many cells an image is cut along each axis.
+        num_steps: in how many steps a cell is drawn.
+        rope_base: base of the rotary positions.
+        truncate_time: whether it was trained on 1000 t rounded down.
+        rows: tokens along the height, where they are no square; 0: they are.
+    """
+
+    marks = ("pred.weight", "time_embed.mlp.0.weight", "encoder_blocks.0.ada_lin.1.weight")
+    # Tables of rotary positions and of who sees whom.
+    unused = (ROTARY_TABLES, r"^mask$")
+    tokenizers = (LDMKL,)
+    presets = PRESETS
+
+    def __init__(
+        self,
+        *,
+        num_heads: int = 0,
+        cells: int = 2,
+        num_steps: int = 50,
+        rope_base: float = 10000.0,
+        truncate_time: bool = True,
+        rows: int = 0,
+    ) -> None:
+        self.num_heads = num_heads
+        self.cells = cells
+        self.num_steps = num_steps
+        self.rope_base = rope_base
+        self.truncate_time = truncate_time
+        self.rows = rows
+
+    def token_grid(self, shapes: Shapes) -> tuple[int, int]:
+        return grid_of(shapes.size("encoder_pos_embed_learned", 1), self.rows)
+
+    def count_classes(self, shapes: Shapes) -> int:
+        return linear(shapes, "class_emb")[0] - 1
+
+    def generator(self, shapes: Shapes, tokenizer: Tokenizer) -> Generator:
+        refuse_patches(shapes, tokenizer)
+        return Generator(
+            tokenizer=tokenizer,
+            ordering=NextX(entities=Cells(count=self.cells)),
+            backbone=gated_backbone(
+                shapes, num_heads=self.num_heads, rotary=AxialRotary(base=self.rope_base), out_places=[]
+            ),
+            head=FlowHead(
+                denoiser=BackboneDenoiser(truncate_time=self.truncate_time, zero_init=False),
+                time_draw=LogitNormalTime(),
+                solver=EulerMaruyama(),
+                times=EvenThenLast(num_steps=self.num_steps),
+            ),
+            conditioner=ClassLabel(num_slots=0),
+            ema_decay=0,
+        )
+
+    def names(self, generator: Generator) -> Names:
+        backbone, ordering = generator.backbone, generator.ordering
+        assert isinstance(backbone, EncoderDecoder)
+        assert isinstance(ordering, NextX)
+        outside = {"z_proj": "head.input", "pred": "head.denoiser.outputs.0"}
+        outside |= {theirs: f"head.denoiser.{ours}" for theirs, ours in TIME.items()}
+        # Published cell after cell.
+        place = torch.cat(ordering.split(generator.layout)).argsort()
+        return Names(
+            [
+                *gated_stage_names(backbone),
+                *renamed(outside, BOTH),
+                permuted("encoder_pos_embed_learned", "backbone.encoder_places.0.table", place, axes=1),
+                permuted("decoder_pos_embed_learned", "backbone.decoder_places.0.table", place, axes=1),
+                same("class_emb.weight", "conditioner.embedding.weight"),
+            ]
+        )
