@@ -152,7 +152,7 @@ def test_the_tokenizer_has_the_figures_of_its_own_evaluation() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([RUN, "--num_images", "7"], "num_images: must be from 8 to 1000000, got 7"),
+        ([RUN, "--num_images", "7"], "num_images: must be from 8 to 100000, got 7"),
         ([RUN, "--num_images", "0"], "num_images: must be from 1 to 1000000, got 0"),
         ([RUN, "--temperature", "-1"], "temperature: must be at least 0, got -1.0"),
         ([RUN, "--top_p", "0"], "top_p: must be positive and at most 1, got 0.0"),

@@ -147,7 +147,8 @@ def test_what_cannot_be_started_from_is_refused(capsys: pytest.CaptureFixture[st
     )
     assert main([*FIT, "--ckpt_path", "experiments/tiny/raster.yaml"]) == 2
     assert capsys.readouterr().err == (
-        "arlab: error: ckpt_path: experiments/tiny/raster.yaml: not a readable checkpoint (cut off or damaged?)\n"
+        "arlab: error: ckpt_path: experiments/tiny/raster.yaml: is a configuration, not a run; "
+        "train it first: arlab fit --config experiments/tiny/raster.yaml\n"
     )
     assert runs() == {first}
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from arlab.cli.main import main
 from arlab.conformance.toy import toy_generator
 from arlab.data.facts import DataFacts
+from arlab.generators.conditioners import ClassLabel
 from arlab.generators.generator import Generator
 from arlab.generators.guidance import ConstantGuidance, Guidance, LinearGuidance, PowerCosineGuidance
 from arlab.generators.sampler import Partial, Sampler
@@ -210,6 +211,19 @@ def test_arlab_sample_says_so_in_one_line(
         "arlab: error: top_k: FlowHead draws no codes, so that there are no likeliest ones to keep to; "
         "leave it at 0, got 5\n"
     )
+
+
+@pytest.mark.parametrize("guidance", [ConstantGuidance(guidance_scale=2.0), LinearGuidance(start=1.0, end=2.5)])
+def test_guidance_needs_a_generator_that_knows_no_class(guidance: Guidance) -> None:
+    generator = tiny_generator(Raster())
+    assert isinstance(generator.conditioner, ClassLabel)
+    Sampler(guidance=guidance).check(generator)
+    generator.conditioner.drop_probability = 0.0
+    Sampler().check(generator)
+    with pytest.raises(
+        ValueError, match=r"guidance: compares with 'no class', which this generator was never trained on"
+    ):
+        Sampler(guidance=guidance).sample(generator, LABELS, seeds=SEEDS)
 
 
 # ---- schedules

@@ -170,7 +170,7 @@ def test_it_trains_samples_and_is_rebuilt(ordering: Ordering) -> None:
         ordering=ordering,
         backbone=Transformer(width=16, num_layers=1, attention=Attention(num_heads=2)),
         head=GaussianMixtureHead(components=2, candidates=4),
-        conditioner=ClassLabel(drop_probability=0.0),
+        conditioner=(conditioner := ClassLabel(drop_probability=0.0)),
         ema_decay=0.0,
     )
     label = torch.tensor([0, 1, 2, 3])
@@ -187,6 +187,8 @@ def test_it_trains_samples_and_is_rebuilt(ordering: Ordering) -> None:
     assert loss().item() < before - 0.5
     log_prob = generator.eval().log_prob(tokens, label)
     torch.testing.assert_close(-log_prob.mean(), loss().detach())
+    # Guided all the same, by a 'no class' that it never saw.
+    conditioner.drop_probability = 0.1
     sampler = Sampler(guidance=ConstantGuidance(guidance_scale=2.0))
     together = sampler.sample(generator, label, seeds=range(4))
     alone = sampler.sample(generator, label[2:3], seeds=[2])
