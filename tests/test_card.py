@@ -10,6 +10,9 @@ import yaml
 
 from arlab.cli.main import main
 from arlab.data.digits import Digits
+from arlab.runs import resolve
+from arlab.runs.card import card as describe
+from arlab.runs.checkpoint import KEY
 from arlab.runs.content import content_of
 from arlab.runs.export import export
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
@@ -55,6 +58,13 @@ def test_what_a_generator_is() -> None:
     ):
         assert line in text
     assert "license" not in text.lower()
+
+
+def test_measuring_is_offered_where_the_data_are_known() -> None:
+    held = resolve.read(RUN)
+    for data in (Digits().spec(), None):
+        text = describe({**held, KEY: {**held[KEY], "data": data}}, name="mine")
+        assert ("arlab evaluate FOLDER" in text) == (data is not None)
 
 
 def test_figures_stand_with_interval_and_protocol() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -124,6 +125,27 @@ def test_a_plugin_that_is_gone_is_named(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["sample", str(only_run())]) == 2
     missing = "made with the plugin plugins/backwards.py, which is not there; name it: --plugins FILE"
     assert missing in capsys.readouterr().err
+
+
+def test_nothing_that_comes_with_a_run_is_executed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(BACKWARDS) == 0
+    run = only_run()
+    assert main(["export", str(run), "--out", "exported"]) == 0
+    executed = times_executed()
+    entry = json.loads(Path("exported/arlab.json").read_text())
+    entry["plugins"][0]["path"] = "exported/backwards.py"
+    Path("exported/arlab.json").write_text(json.dumps(entry))
+    checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    checkpoint["arlab"]["plugins"][0]["path"] = f"{run}/backwards.py"
+    torch.save(checkpoint, run / "checkpoints/best.ckpt")
+    for folder in (Path("exported"), run):
+        Path("plugins/backwards.py").rename(folder / "backwards.py")
+        forget()
+        assert main(["sample", str(folder), "--num_images", "1", "--out", "one.png"]) == 2
+        missing = "made with the plugin plugins/backwards.py, which is not there; name it: --plugins FILE"
+        assert missing in capsys.readouterr().err
+        (folder / "backwards.py").rename("plugins/backwards.py")
+    assert times_executed() == executed
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from arlab.data.facts import DataFacts
 from arlab.generators.generator import Generator
 from arlab.tokenizers.tokenizer import Tokenizer
 
+MOST_TOKENS = 2**16
+"""Of an image: each attends to all others."""
 T = TypeVar("T")
 
 
@@ -29,12 +31,14 @@ class Family(Configurable, ABC):
         entries: where in a file the weights may lie, the first that is there; '' is the file itself.
         unused: regular expressions of published tensors that are no weights (tables of positions, masks).
         presets: options of each released size by its name.
+        widths: of the backbones of these sizes, where another size could pass for one of them.
     """
 
     marks: ClassVar[tuple[str, ...]]
-    entries: ClassVar[tuple[str, ...]] = ("model_ema", "ema", "model", "state_dict", "module", "")
+    entries: ClassVar[tuple[str, ...]] = ("model", "module", "state_dict", "")
     unused: ClassVar[tuple[str, ...]] = ()
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    widths: ClassVar[Mapping[str, int]] = {}
 
     def refuse_missing(self, file: str) -> None:
         """See that all options were given.
@@ -50,7 +54,8 @@ class Family(Configurable, ABC):
 
     def need(self, value: T | None) -> T:
         """An option that was seen to be given."""
-        assert value is not None, "refuse_missing comes first"
+        if value is None:
+            raise ValueError("an option was not given; refuse_missing comes first")
         return value
 
     def sides(self, key: str, value: list[int] | None) -> tuple[int, int]:
@@ -60,8 +65,8 @@ class Family(Configurable, ABC):
             ValueError: they are not two positive numbers.
         """
         given = self.need(value)
-        if len(given) != 2 or min(given) < 1:
-            raise ValueError(f"{key}: expected [height, width], got {given}")
+        if len(given) != 2 or min(given) < 1 or given[0] * given[1] > MOST_TOKENS:
+            raise ValueError(f"{key}: expected [height, width] of at most {MOST_TOKENS} tokens in all, got {given}")
         return given[0], given[1]
 
 
@@ -104,7 +109,15 @@ class GeneratorFamily(Family):
 
     @abstractmethod
     def count_classes(self, shapes: Shapes) -> int:
-        """How many classes there are beside 'no class'."""
+        """How many classes there are beside 'no class'.
+
+        Raises:
+            ValueError: a tensor is missing, or an option.
+        """
+
+    def class_names(self, shapes: Shapes) -> tuple[str, ...] | None:
+        """What its classes are called, where an option tells."""
+        return None
 
     @abstractmethod
     def generator(self, shapes: Shapes, tokenizer: Tokenizer) -> Generator:

@@ -17,6 +17,7 @@ from arlab.orderings.scale_schedules import RandomScales
 from arlab.tokenizers.tokenizer import Tokenizer
 
 PRESETS = {f"d{depth}": {"patch_nums": SCALES_256} for depth in (16, 20, 24)}
+WIDTHS = {name: 64 * int(name[1:]) for name in PRESETS}
 
 
 class FlexVAR(GeneratorFamily):
@@ -35,6 +36,7 @@ class FlexVAR(GeneratorFamily):
     unused = UNUSED
     tokenizers = (FlexVARVQ,)
     presets = PRESETS
+    widths = WIDTHS
 
     def __init__(
         self, *, patch_nums: list[int | list[int]] | None = None, num_heads: int = 0, norm_eps: float = 1e-6

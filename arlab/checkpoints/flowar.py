@@ -79,6 +79,8 @@ class FlowAR(GeneratorFamily):
     # Tables of rotary positions and of who sees whom.
     unused = (ROTARY_TABLES, r"^mask$")
     tokenizers = (LDMKL,)
+    # Sampled from the averaged weights.
+    entries = ("model_ema", *GeneratorFamily.entries)
     presets = PRESETS
 
     def __init__(

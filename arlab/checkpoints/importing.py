@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -25,8 +26,9 @@ from arlab.module import Module
 from arlab.tokenizers.tokenizer import Tokenizer
 
 F = TypeVar("F", bound=Family)
-_SOURCE = "imagenet"
-_SIDE = 256
+_UNKNOWN = "unknown"
+IMAGE_SIZE = (256, 256)
+"""Of a tokenizer that is imported alone, where it is not told."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +39,13 @@ class Found:
         path: of the file.
         family: whose it is.
         tensors: its weights.
+        entry: where in the file they lie; '' is the file itself.
     """
 
     path: Path
     family: Family
     tensors: Mapping[str, Tensor]
+    entry: str = ""
 
     @property
     def shapes(self) -> Shapes:
@@ -69,7 +73,7 @@ def recognise(path: Path, among: Sequence[Family]) -> Found:
     held = read_published(path)
     if found := _recognised(path, held, among):
         return found
-    expected, tensors = among[0], tensors_in(held, among[0].entries)
+    expected, (_, tensors) = among[0], tensors_in(held, among[0].entries)
     if not tensors:
         raise ValueError(f"{path}: holds no tensors; it has {', '.join(sorted(held)[:5]) or 'nothing'}")
     missing = next(mark for mark in expected.marks if mark not in tensors)
@@ -87,21 +91,40 @@ def recognised(path: Path, among: Sequence[Family]) -> Found | None:
 
 def _recognised(path: Path, held: Mapping[str, object], among: Sequence[Family]) -> Found | None:
     for family in among:
-        tensors = tensors_in(held, family.entries)
+        entry, tensors = tensors_in(held, family.entries)
         if all(mark in tensors for mark in family.marks):
-            return Found(path, family, tensors)
+            for name, value in tensors.items():
+                _refuse_unstored(path, name, value)
+            return Found(path, family, tensors, entry)
     return None
 
 
+def _refuse_unstored(path: Path, name: str, value: Tensor) -> None:
+    """See that a tensor is as large as it says: a few bytes may stand for gigabytes of the same number."""
+    if value.layout is torch.strided and not value.is_meta:
+        stored = value.untyped_storage().nbytes()
+        if stored < value.numel() * value.element_size():
+            raise ValueError(
+                f"{path}: {name} of shape {tuple(value.shape)} is not there as a whole, but {stored} bytes"
+            )
+
+
 def import_released(
-    generator: Found | None, tokenizer: Found | Tokenizer, *, class_names: tuple[str, ...] | None = None
+    generator: Found | None,
+    tokenizer: Found | Tokenizer,
+    *,
+    class_names: tuple[str, ...] | None = None,
+    source: str = _UNKNOWN,
+    image_size: tuple[int, int] = IMAGE_SIZE,
 ) -> Module:
     """The model that published files are.
 
     Args:
         generator: the file of a generator; None: the tokenizer alone.
         tokenizer: the file of its tokenizer, or a tokenizer.
-        class_names: one per class; by default their numbers.
+        class_names: one per class; by default what the family's options tell, or their numbers.
+        source: the name of the image set.
+        image_size: height and width of a tokenizer's images, where it comes alone; a generator's tokens tell them.
 
     Raises:
         ValueError: naming file and tensor or option; something is missing, left over, of another shape or of another
@@ -109,18 +132,29 @@ def import_released(
     """
     if generator is None:
         assert isinstance(tokenizer, Found)
-        return _tokenizer(tokenizer, None, class_names or ())
+        return _tokenizer(tokenizer, DataFacts(source, 3, image_size, class_names or ()))
     family = generator.family
     assert isinstance(family, GeneratorFamily)
     generator.family.refuse_missing(str(generator.path))
     try:
         count, grid = family.count_classes(generator.shapes), family.token_grid(generator.shapes)
+        known = family.class_names(generator.shapes)
     except ValueError as error:
         raise ValueError(f"{generator.path}: {error}") from error
-    names = tuple(map(str, range(count))) if class_names is None else class_names
+    told = tuple(map(str, range(count))) if known is None else known
+    names = told if class_names is None else class_names
     if len(names) != count:
-        raise ValueError(f"{generator.path}: has {count} classes, {len(names)} are named")
-    made = _tokenizer(tokenizer, grid, names) if isinstance(tokenizer, Found) else tokenizer
+        raise ValueError(f"{generator.path}: has {count} classes, but --classes or --images names {len(names)}")
+    if known is not None and names != known:
+        number = next(number for number, name in enumerate(names) if name != known[number])
+        raise ValueError(
+            f"{generator.path}: class {number} is called {known[number]!r}, and named {names[number]!r}; name none"
+        )
+    if isinstance(tokenizer, Found):
+        side = _shrinks(tokenizer)
+        made = _tokenizer(tokenizer, DataFacts(source, 3, (grid[0] * side, grid[1] * side), names))
+    else:
+        made = _called(tokenizer, source, names)
     if made.layout.finest != grid:
         raise ValueError(f"{generator.path}: has a grid of {grid}, the tokenizer's is {made.layout.finest}")
     try:
@@ -141,7 +175,8 @@ def fill(model: Generator | Tokenizer, names: Names, found: Found) -> None:
     _refuse(found, names.published(own))
     new = names.own(found.tensors)
     blank = [name for name, _ in model.named_parameters() if name not in new]
-    assert not blank, f"the table of {type(found.family).__name__} leaves out {blank[0]}"
+    if blank:
+        raise ValueError(f"{found.path}: the table of {type(found.family).__name__} leaves out {blank[0]}")
     # Released in whatever precision: ours is float32, as everywhere.
     model.load_state_dict(own | new)
 
@@ -159,6 +194,8 @@ def _refuse(found: Found, expected: Mapping[str, Tensor]) -> None:
         if given.is_meta or given.layout is not torch.strided or given.is_floating_point() != value.is_floating_point():
             kind = str(given.dtype).removeprefix("torch.")
             raise ValueError(f"{theirs}, but {name} is no dense tensor of floating-point numbers, but of {kind}")
+        if not bool(given.isfinite().all()):
+            raise ValueError(f"{theirs}, but {name} holds numbers that are not finite")
     left = [
         name
         for name in found.tensors
@@ -167,6 +204,15 @@ def _refuse(found: Found, expected: Mapping[str, Tensor]) -> None:
     if left:
         like = _like(found.tensors, found)
         raise ValueError(f"{theirs}, but its tensor {left[0]} has no place in such a model{_more(left)}{like}")
+
+
+def _called(tokenizer: Tokenizer, source: str, class_names: tuple[str, ...]) -> Tokenizer:
+    """The same for data of this name, whose classes are called so; a tokenizer makes nothing of either."""
+    facts = dataclasses.replace(tokenizer.facts, source=source, class_names=class_names)
+    if tokenizer.facts.class_names != class_names:
+        tokenizer.facts = facts
+        tokenizer.remember("facts", facts)
+    return tokenizer
 
 
 def _more(names: Sequence[str]) -> str:
@@ -181,18 +227,21 @@ def _like(tensors: Mapping[str, Tensor], found: Found | None = None) -> str:
     return f"; it looks like {', '.join(names)}" if names else ""
 
 
-def _tokenizer(found: Found, grid: tuple[int, int] | None, class_names: tuple[str, ...]) -> Tokenizer:
-    """The tokenizer of a file, for images whose tokens lie on a grid; by itself for 256 x 256 pixels."""
+def _shrinks(found: Found) -> int:
+    assert isinstance(found.family, TokenizerFamily)
+    try:
+        return found.family.shrinks(found.shapes)
+    except ValueError as error:
+        raise ValueError(f"{found.path}: {error}") from error
+
+
+def _tokenizer(found: Found, facts: DataFacts) -> Tokenizer:
+    """The tokenizer of a file, for such images."""
     family = found.family
     assert isinstance(family, TokenizerFamily)
     family.refuse_missing(str(found.path))
     try:
-        size = (
-            (_SIDE, _SIDE)
-            if grid is None
-            else (grid[0] * family.shrinks(found.shapes), grid[1] * family.shrinks(found.shapes))
-        )
-        model = family.tokenizer(found.shapes, DataFacts(_SOURCE, 3, size, class_names))
+        model = family.tokenizer(found.shapes, facts)
     except ValueError as error:
         raise ValueError(f"{found.path}: {error}") from error
     fill(model, family.names(model), found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from arlab.backbones.attention import Attention
 from arlab.backbones.feed_forward import GatedMLP
@@ -25,14 +25,16 @@ _BLOCK = {
 # While training; all of them were trained with it.
 _DROPOUT = 0.1
 MARKS = ("tok_embeddings.weight", "layers.0.attention.wqkv.weight", "output.weight")
+CLASSES = (same("cls_embedding.embedding_table.weight", "conditioner.embedding.weight"),)
+"""Of a condition that is a class."""
 # Tables of rotary positions and of who sees whom.
 UNUSED = (r"^freqs_cis$", r"^causal_mask$", r"kv_cache")
 
 
-def llama_names(num_layers: int) -> Iterator[Rule]:
-    """The rules that all of them share."""
+def llama_names(num_layers: int, condition: Iterable[Rule] = CLASSES) -> Iterator[Rule]:
+    """The rules that all of them share, and those of the condition."""
     yield from (
-        same("cls_embedding.embedding_table.weight", "conditioner.embedding.weight"),
+        *condition,
         same("tok_embeddings.weight", "head.embedding.weight"),
         same("output.weight", "head.outputs.0.weight"),
         same("norm.weight", "backbone.norms.0.weight"),

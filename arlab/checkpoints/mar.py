@@ -33,6 +33,7 @@ from arlab.orderings.masked import Masked
 from arlab.orderings.set_sizes import CosineSizes
 from arlab.tokenizers.tokenizer import Tokenizer
 
+WIDTHS = {"b": 768, "l": 1024, "h": 1280}
 PRESETS = {size: {"num_heads": num_heads, "num_steps": 256} for size, num_heads in {"b": 12, "l": 16, "h": 16}.items()}
 # How often a token is noised in a training step.
 _REPEATS = 4
@@ -66,7 +67,10 @@ class MAR(GeneratorFamily):
 
     marks = ("diffloss.net.input_proj.weight", "fake_latent", "mask_token")
     tokenizers = (LDMKL,)
+    # Sampled from the averaged weights.
+    entries = ("model_ema", *GeneratorFamily.entries)
     presets = PRESETS
+    widths = WIDTHS
 
     def __init__(
         self,

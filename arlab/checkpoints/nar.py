@@ -17,6 +17,7 @@ PRESETS = {
     size: {"num_heads": num_heads, "grid": [16, 16], "way_layers": 1}
     for size, num_heads in {"b": 12, "m": 16, "l": 16}.items()
 }
+WIDTHS = {"b": 768, "m": 1024, "l": 1024}
 
 
 class NAR(GeneratorFamily):
@@ -36,6 +37,7 @@ class NAR(GeneratorFamily):
     unused = UNUSED
     tokenizers = (LlamaGenVQ,)
     presets = PRESETS
+    widths = WIDTHS
 
     def __init__(
         self,

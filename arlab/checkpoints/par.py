@@ -19,6 +19,7 @@ PRESETS = {
     f"{size}_384": {"num_heads": num_heads, "grid": [24, 24]}
     for size, num_heads in {"xl_4x": 20, "xxl_4x": 24, "3b_4x": 32, "3b_16x": 32}.items()
 }
+WIDTHS = {"xl_4x_384": 1280, "xxl_4x_384": 1536, "3b_4x_384": 3200, "3b_16x_384": 3200}
 
 
 class PAR(GeneratorFamily):
@@ -39,6 +40,7 @@ class PAR(GeneratorFamily):
     unused = UNUSED
     tokenizers = (LlamaGenVQ,)
     presets = PRESETS
+    widths = WIDTHS
 
     def __init__(
         self,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -37,8 +39,8 @@ def read_published(path: Path) -> dict[str, object]:
     return held
 
 
-def tensors_in(held: Mapping[str, object], entries: Sequence[str]) -> dict[str, Tensor]:
-    """The tensors of the first of these entries that is there; '' is the whole.
+def tensors_in(held: Mapping[str, object], entries: Sequence[str]) -> tuple[str, dict[str, Tensor]]:
+    """The first of these entries that holds tensors, '' is the whole, and its tensors.
 
     Entries may lie in each other, as 'model.module'; what is no tensor is left out. No tensor: an empty table.
     """
@@ -49,8 +51,8 @@ def tensors_in(held: Mapping[str, object], entries: Sequence[str]) -> dict[str, 
         if isinstance(found, Mapping):
             tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
             if tensors:
-                return _without(tensors, "module.")
-    return {}
+                return entry, _without(tensors, "module.")
+    return "", {}
 
 
 def _without(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -69,8 +71,11 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 def _torch(path: Path) -> object:
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            # Of other versions of pickle it warns, and then refuses what it cannot read.
+            warnings.simplefilter("ignore")
+            # Of gigabytes of an optimizer's state beside the weights nothing is read.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         if "unsupported global" not in str(error).lower():
             raise ValueError(f"{path}: not a readable file of weights (cut off or damaged?)") from error

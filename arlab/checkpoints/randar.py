@@ -22,6 +22,7 @@ from arlab.tokenizers.tokenizer import Tokenizer
 
 _INSTRUCTION = "pos_instruct_embeddings"
 PRESETS = {size: {"num_heads": num_heads, "grid": [16, 16]} for size, num_heads in {"l": 16, "xl": 20}.items()}
+WIDTHS = {"l": 1024, "xl": 1280}
 
 
 class RandAR(GeneratorFamily):
@@ -41,6 +42,7 @@ class RandAR(GeneratorFamily):
     unused = UNUSED
     tokenizers = (LlamaGenVQ, MaskGITVQ)
     presets = PRESETS
+    widths = WIDTHS
 
     def __init__(
         self,

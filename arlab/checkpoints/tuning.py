@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from arlab.generators.captions import Captions
 from arlab.generators.generator import Generator
 
 CONFIG_FILE = "config.yaml"
@@ -27,8 +28,9 @@ def tuning(generator: Generator, run: Path, images: Path | None) -> str:
     spec = generator.spec()
     options: Any = _bare(spec)["init_args"]
     del options["facts"]
-    # Classes are others wherever the images are not the release's.
-    fresh = [] if images is not None else ["conditioner."]
+    # Classes are others wherever the images are not the release's; prompts are the release's until a file names others.
+    prompts = isinstance(generator.conditioner, Captions)
+    fresh = [] if images is not None or prompts else ["conditioner."]
     options |= {
         "tokenizer": run.as_posix(),
         "optimizer": {"class_path": "AdamW", "init_args": {"learning_rate": _LEARNING_RATE, "warmup_steps": 100}},
@@ -50,7 +52,8 @@ def tuning(generator: Generator, run: Path, images: Path | None) -> str:
             "callbacks": [{"class_path": "SampleGrid", "init_args": grid}],
         },
     }
-    return _HEADER.format(run=run.as_posix()) + yaml.safe_dump(tree, sort_keys=False, width=120)
+    header = (_HEADER + (_OF_PROMPTS if prompts else _OF_CLASSES)).format(run=run.as_posix())
+    return header + yaml.safe_dump(tree, sort_keys=False, width=120)
 
 
 _HEADER = """\
@@ -59,8 +62,16 @@ _HEADER = """\
 #   arlab fit --config {run}/config.yaml --data.root FOLDER
 #
 # The architecture is the release's. Learning rate, batch size and length are no published setting, but a guess to begin
+"""
+_OF_CLASSES = """\
 # with. What stands in `fresh` is not taken from the release: conditioner. holds a vector for each class. With the
 # release's own classes, their folders in its order, [] keeps them.
+"""
+_OF_PROMPTS = """\
+# with. The folders are called as the prompts. Of other prompts, a file with their embeddings tells:
+#
+#   --model.conditioner.file FILE --model.initialisation.fresh '[conditioner.embedding, conditioner.valid]'
+#
 """
 
 

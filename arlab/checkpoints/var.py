@@ -22,6 +22,7 @@ PRESETS = {
     **{f"d{depth}_256": {"patch_nums": SCALES_256} for depth in (16, 20, 24, 30)},
     "d36_512": {"patch_nums": SCALES_512},
 }
+WIDTHS = {name: 64 * int(name[1:3]) for name in PRESETS}
 
 
 class VAR(GeneratorFamily):
@@ -40,6 +41,7 @@ class VAR(GeneratorFamily):
     unused = UNUSED
     tokenizers = (VARVQ,)
     presets = PRESETS
+    widths = WIDTHS
 
     def __init__(
         self, *, patch_nums: list[int | list[int]] | None = None, num_heads: int = 0, norm_eps: float = 1e-6

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from arlab.checkpoints.tuning import CONFIG_FILE, tuning
+from arlab.data.facts import DataFacts
 from arlab.data.folder import ImageFolder
 from arlab.generators.generator import Generator
 from arlab.module import Module
@@ -39,10 +40,10 @@ def write_run(model: Module, out: Path, *, images: Path | None, told: str) -> Pa
     return write(checkpoint, out, beside)
 
 
-def folder_classes(root: Path) -> tuple[str, ...]:
-    """The classes of a folder of images, one folder each.
+def folder_facts(root: Path) -> DataFacts:
+    """What a folder of images is called, and its classes, one folder each.
 
     Raises:
         ValueError: there is no such folder, or no images in it.
     """
-    return ImageFolder(root=str(root), image_size=1).facts.class_names
+    return ImageFolder(root=str(root), image_size=1).facts

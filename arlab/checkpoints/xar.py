@@ -54,6 +54,8 @@ class XAR(GeneratorFamily):
     # Tables of rotary positions and of who sees whom.
     unused = (ROTARY_TABLES, r"^mask$")
     tokenizers = (LDMKL,)
+    # Sampled from the averaged weights.
+    entries = ("model_ema", *GeneratorFamily.entries)
     presets = PRESETS
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -25,6 +26,9 @@ _EXAMPLES = """\
   arlab import MY.safetensors vq_ds16_c2i.pt --family llamagen --set num_heads=4 grid=[16,16] --out released/mine
   arlab import vq_ds16_c2i.pt --family llamagen --out released/llamagen_vq16
   arlab sample released/llamagen_b --guidance_scale 4 --classes 207 360 --num_images 8"""
+
+_MOST_PIXELS = 4096
+_UNKNOWN = "unknown"
 
 
 def parser() -> Parser:
@@ -59,6 +63,13 @@ def parser() -> Parser:
     options.add_argument(
         "--classes", type=Path, metavar="FILE", help="names of the classes, one a line (their numbers)"
     )
+    options.add_argument(
+        "--image_size",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="pixels (height, width) of a tokenizer alone (256)",
+    )
     options.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new or empty folder")
     return options
 
@@ -68,7 +79,7 @@ def main(argv: list[str]) -> int:
     options = parser().read(argv)
     refuse_unwritable("out", options.out)
 
-    from arlab.checkpoints.importing import import_released, recognised
+    from arlab.checkpoints.importing import import_released, recognise, recognised
     from arlab.checkpoints.writing import write_run
     from arlab.cli.quiet import quiet
     from arlab.discovery import discover
@@ -78,24 +89,26 @@ def main(argv: list[str]) -> int:
 
     quiet()
     refuse_taken(options.out)
-    names = _class_names(options)
+    names, source = _classes(options)
     discover()
     family, *tokenizers = _families(options)
-    generator, tokenizer = _roles(options, [_recognised(path, [family, *tokenizers]) for path in options.files])
-    source: Found | Tokenizer | None = tokenizer
+    generator, tokenizer = _roles(options, [recognise(path, [family, *tokenizers]) for path in options.files])
+    made_by: Found | Tokenizer | None = tokenizer
     if options.tokenizer is not None:
-        source = load_tokenizer(options.tokenizer, AnyTokenizer)
-    if source is None and generator is not None:
+        made_by = load_tokenizer(options.tokenizer, AnyTokenizer)
+    if made_by is None and generator is not None:
         # Files that trainers wrote may hold both.
-        source = recognised(generator.path, tokenizers)
-    if source is None:
+        made_by = recognised(generator.path, tokenizers)
+    if made_by is None:
         kinds = " or ".join(type(each).__name__ for each in tokenizers)
         raise ValueError(
             f"files: {type(family).__name__} needs its tokenizer: name the file of a {kinds}, too, or --tokenizer RUN"
         )
-    model = import_released(generator, source, class_names=names)
+    size = _image_size(options, generator)
+    model = import_released(generator, made_by, class_names=names, source=source, image_size=size)
+    _refuse_other_size(options, family, model)
     folder = write_run(model, options.out, images=options.images, told=_told(options, family))
-    _say(model, folder)
+    _say(model, folder, [each for each in (generator, tokenizer) if each is not None])
     return 0
 
 
@@ -131,6 +144,23 @@ def _preset(family: type[GeneratorFamily], name: str | None) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in family.presets[name].items()]
 
 
+def _refuse_other_size(options: argparse.Namespace, family: Family, model: Module) -> None:
+    """See that the preset is of the file's size: another may fit, and be wrong.
+
+    Raises:
+        ValueError: it is another's.
+    """
+    from arlab.generators.generator import Generator
+
+    wanted = family.widths.get(options.preset or "")
+    if isinstance(model, Generator) and wanted not in (None, model.backbone.width):
+        sizes = ", ".join(f"{name} {width}" for name, width in family.widths.items())
+        raise ValueError(
+            f"preset: {options.preset} is of width {wanted}, the file of {model.backbone.width}; of the presets are "
+            f"{sizes}; for other sizes give --set in place of a preset"
+        )
+
+
 def _built(kind: type[F], words: Sequence[str]) -> F:
     """A family with those settings that are its own."""
     from arlab.cli.schema import options, resolve
@@ -153,12 +183,6 @@ def _read(value: str, key: str) -> object:
         raise ValueError(f"set: {key}: not a value of YAML, got {value!r}") from error
 
 
-def _recognised(path: Path, among: Sequence[Family]) -> Found:
-    from arlab.checkpoints.importing import recognise
-
-    return recognise(path, among)
-
-
 def _roles(options: argparse.Namespace, found: Sequence[Found]) -> tuple[Found | None, Found | None]:
     """The file of the generator and that of the tokenizer.
 
@@ -177,8 +201,8 @@ def _roles(options: argparse.Namespace, found: Sequence[Found]) -> tuple[Found |
     return next(iter(generators), None), next(iter(tokenizers), None)
 
 
-def _class_names(options: argparse.Namespace) -> tuple[str, ...] | None:
-    """Names of the classes, where they are known."""
+def _classes(options: argparse.Namespace) -> tuple[tuple[str, ...] | None, str]:
+    """Names of the classes, where they are known, and of the image set."""
     if options.classes is not None and options.images is not None:
         raise ValueError("classes: named beside images, whose folders name them; give one of the two")
     if options.classes is not None:
@@ -189,12 +213,27 @@ def _class_names(options: argparse.Namespace) -> tuple[str, ...] | None:
         names = tuple(line.strip() for line in lines if line.strip())
         if len(set(names)) != len(names):
             raise ValueError(f"classes: {options.classes} holds a name twice")
-        return names
+        return names, _UNKNOWN
     if options.images is not None:
-        from arlab.checkpoints.writing import folder_classes
+        from arlab.checkpoints.writing import folder_facts
 
-        return folder_classes(options.images)
-    return None
+        facts = folder_facts(options.images)
+        return facts.class_names, facts.source
+    return None, _UNKNOWN
+
+
+def _image_size(options: argparse.Namespace, generator: Found | None) -> tuple[int, int]:
+    """Of a tokenizer's images."""
+    from arlab.checkpoints.importing import IMAGE_SIZE
+
+    given = options.image_size
+    if given is None:
+        return IMAGE_SIZE
+    if generator is not None:
+        raise ValueError("image_size: is told by the generator's tokens; leave it out")
+    if len(given) > 2 or min(given) < 1 or max(given) > _MOST_PIXELS:
+        raise ValueError(f"image_size: expected one or two numbers from 1 to {_MOST_PIXELS}, got {given}")
+    return given[0], given[-1]
 
 
 def _told(options: argparse.Namespace, family: Family) -> str:
@@ -207,7 +246,10 @@ def _told(options: argparse.Namespace, family: Family) -> str:
     return "; ".join([f"{type(family).__name__}{preset} ({files})", *papers])
 
 
-def _say(model: Module, folder: Path) -> None:
+def _say(model: Module, folder: Path, found: Sequence[Found]) -> None:
+    for each in found:
+        where = f", entry {each.entry}" if each.entry else ""
+        print(f"{each.path}: {type(each.family).__name__}{where}, {len(each.tensors)} tensors")
     count = sum(weight.numel() for weight in model.parameters()) / 1e6
     parts = ""
     from arlab.generators.generator import Generator
@@ -217,4 +259,4 @@ def _say(model: Module, folder: Path) -> None:
         parts = f": {', '.join(type(each).__name__ for each in kinds)}"
     print(f"{folder}  {type(model).__name__} of {count:.1f} M parameters{parts}")
     if parts:
-        print(f"fine-tune: arlab fit --config {folder / 'config.yaml'} --data.root FOLDER")
+        print(f"fine-tune: arlab fit --config {shlex.quote(str(folder / 'config.yaml'))} --data.root FOLDER")

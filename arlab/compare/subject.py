@@ -51,7 +51,10 @@ class Subject:
             ValueError: the run does not say which, or they are not there any more, or others.
         """
         if self.data is None:
-            raise ValueError("run: does not say which data it was trained on, so there is nothing to measure it with")
+            raise ValueError(
+                "run: does not say which data it was trained on, so there is nothing to measure it with; "
+                "name them where it is imported: arlab import ... --images FOLDER"
+            )
         discover()
         data = from_spec(self.data, LoadedData)
         if isinstance(data, CachedTokens):

@@ -366,6 +366,8 @@ class Generator(Module):
 
     def adopt(self, checkpoint: Mapping[str, Any]) -> None:
         """Give the frozen tokenizer the weights that lie beside the generator's."""
+        if "tokenizer" not in checkpoint[KEY]:
+            raise ValueError("the weights of its tokenizer are missing (tokenizer.safetensors, of an export)")
         self.tokenizer.module.load_state_dict(checkpoint[KEY]["tokenizer"]["state_dict"])
 
 

@@ -45,7 +45,7 @@ def card(checkpoint: Mapping[str, Any], *, name: str, figures: Mapping[str, Any]
             "| | |\n|---|---|",
             *(f"| {key} | {_cell(value)} |" for key, value in _facts(checkpoint)),
             "",
-            *_use(name, generates),
+            *_use(name, generates, measurable=entry.get("data") is not None),
             *_measured(figures),
         ]
     )
@@ -103,7 +103,7 @@ def _facts(checkpoint: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "written by", f"arlab {entry['version']}"
 
 
-def _use(name: str, generates: bool) -> Iterator[str]:
+def _use(name: str, generates: bool, *, measurable: bool) -> Iterator[str]:
     on_hub = "/" in name
     call = f'arlab.from_pretrained("{name}")' if on_hub else 'arlab.load("FOLDER")'
     then = ".sample(num_images=8, guidance_scale=2.0)  # the last line of a notebook cell shows them"
@@ -114,12 +114,14 @@ def _use(name: str, generates: bool) -> Iterator[str]:
     yield "```\n"
     yield "```bash"
     if on_hub:
-        yield f"hf download {name} --local-dir FOLDER"
+        yield f'hf download {name} --include "*.safetensors" "*.json" --local-dir FOLDER'
     if generates:
         yield "arlab sample FOLDER --num_images 8 --guidance_scale 2"
     else:
         yield "arlab fit --config EXPERIMENT --model.tokenizer FOLDER   # a generator on its tokens"
-    yield "arlab evaluate FOLDER\n```\n"
+    if measurable:
+        yield "arlab evaluate FOLDER"
+    yield "```\n"
 
 
 def _measured(figures: Mapping[str, Any] | None) -> Iterator[str]:

@@ -7,7 +7,7 @@ A checkpoint is self-contained: ``arlab.model`` is the model's spec, and a gener
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -76,7 +76,18 @@ def read(path: str | Path, *, mapped: bool = False) -> dict[str, Any]:
             f"{path}: written in format {checkpoint[KEY]['format']} by arlab {checkpoint[KEY]['version']}, "
             f"this arlab {arlab.__version__} reads up to {FORMAT}"
         )
+    _distrust_beside(path, checkpoint[KEY].get("plugins", ()))
     return checkpoint
+
+
+def _distrust_beside(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """What comes with a run may come from anybody: of it only the user's own plugins are executed, none beside it."""
+    beside = path.resolve().parent
+    beside = beside.parent if beside.name == "checkpoints" else beside
+    for record in records:
+        file = Path(str(record.get("path", "")))
+        if file.resolve().is_relative_to(beside):
+            record["path"] = f"{plugins.FOLDER}/{file.name}"
 
 
 def rebuild(checkpoint: Mapping[str, Any], expected: type[_M]) -> _M:
@@ -86,11 +97,26 @@ def rebuild(checkpoint: Mapping[str, Any], expected: type[_M]) -> _M:
         ValueError: it is another kind of model, or its weights do not fit.
     """
     plugins.restore(checkpoint[KEY].get("plugins", ()))
+    _refuse_paths(checkpoint[KEY]["model"])
     model = from_spec(cast("Mapping[str, object]", checkpoint[KEY]["model"]), expected)
     refuse_unfit(checkpoint, model)
     model.adopt(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
     return model.eval()
+
+
+def _refuse_paths(spec: Any) -> None:
+    """See that a model is rebuilt from its checkpoint alone: none is written that names other runs.
+
+    Raises:
+        ValueError: it does.
+    """
+    options = spec.get("init_args", {}) if isinstance(spec, Mapping) else {}
+    start = options.get("initialisation")
+    if isinstance(options.get("tokenizer"), str) or (
+        isinstance(start, Mapping) and "run" in start.get("init_args", {})
+    ):
+        raise ValueError("its model names other files, which no checkpoint of arlab does; they are not opened")
 
 
 def refuse_unfit(checkpoint: Mapping[str, Any], model: Module) -> None:

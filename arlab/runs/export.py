@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from arlab.plugins import FOLDER
 from arlab.runs import resolve
 from arlab.runs.card import CARD_FILE, card, measured
 from arlab.runs.checkpoint import FORMAT, KEY
@@ -110,6 +111,9 @@ def _entry(folder: Path) -> dict[str, Any]:
     entry: dict[str, Any] = json.loads((folder / EXPORT_FILE).read_text(encoding="utf-8"))
     if entry["format"] > FORMAT:
         raise ValueError(f"{folder}: written in format {entry['format']} by arlab {entry['version']}; update arlab")
+    # Of a folder that may come from anybody nothing is executed but what lies among the user's own plugins.
+    for plugin in entry.get("plugins", ()):
+        plugin["path"] = f"{FOLDER}/{Path(plugin['path']).name}"
     return entry
 
 

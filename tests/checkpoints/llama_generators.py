@@ -12,6 +12,7 @@ from arlab.backbones.norms import RMSNorm
 from arlab.backbones.places import Places
 from arlab.backbones.rotary import AxialRotary
 from arlab.backbones.transformer import Transformer
+from arlab.generators.conditioners import Conditioner
 from arlab.generators.generator import Generator
 from arlab.heads.discrete import DiscreteHead
 from arlab.orderings.ordering import Ordering
@@ -59,7 +60,14 @@ class Sizes:
             num_classes=rng.randint(1, 9),
         )
 
-    def generator(self, ordering: Ordering, grid: Sequence[int], *, places: list[Places] | None = None) -> Generator:
+    def generator(
+        self,
+        ordering: Ordering,
+        grid: Sequence[int],
+        *,
+        places: list[Places] | None = None,
+        conditioner: Conditioner | None = None,
+    ) -> Generator:
         """A generator of these sizes."""
         width = self.num_heads * self.head_width
         return Generator(
@@ -79,5 +87,6 @@ class Sizes:
                 way_layers=self.way_layers,
             ),
             head=DiscreteHead(),
+            conditioner=conditioner,
             ema_decay=0,
         )

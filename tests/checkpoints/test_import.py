@@ -46,7 +46,8 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_an_import_is_a_run_like_any_other(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*IMPORT, *OUT]) == 0
     told = capsys.readouterr().out
-    assert told.startswith("released/tiny  Generator of 0.1 M parameters: Raster, Transformer, DiscreteHead, VQTok")
+    assert told.startswith("gpt.pt: LlamaGen, entry model, 18 tensors\nvq.pt: LlamaGenVQ, entry model, ")
+    assert "\nreleased/tiny  Generator of 0.1 M parameters: Raster, Transformer, DiscreteHead, VQTok" in told
     assert "fine-tune: arlab fit --config released/tiny/config.yaml --data.root FOLDER" in told
     names = ["README.md", "arlab.json", "config.yaml", "model.safetensors", "tokenizer.safetensors"]
     assert sorted(path.name for path in Path("released/tiny").iterdir()) == names
@@ -280,6 +281,11 @@ FILES: tuple[tuple[str, Callable[[], object], str], ...] = (
         "gpt.pt: of LlamaGen, but output.weight is no dense tensor of floating-point numbers, but of float32",
     ),
     (
+        "one number for many",
+        lambda: altered("cls_embedding.embedding_table.weight", torch.ones(1, 1).expand(2**26, 64)),
+        "gpt.pt: cls_embedding.embedding_table.weight of shape (67108864, 64) is not there as a whole, but 4 bytes",
+    ),
+    (
         "no classes at all",
         lambda: altered("cls_embedding.embedding_table.weight", torch.ones(0, 64)),
         "gpt.pt: its cls_embedding.embedding_table.weight is of shape (0, 64), which is empty",
@@ -320,7 +326,7 @@ COMMANDS = (
     ("gpt.pt vq.pt", "the following arguments are required: --family (see arlab import --help)"),
     ("--family llamagen", "the following arguments are required: FILE (see arlab import --help)"),
     ("gpt.pt vq.pt --family llamagen --preset huge", "preset: LlamaGen has no 'huge'; it has: b_256, "),
-    ("gpt.pt vq.pt --family llamagen --set heads=4", "set: LlamaGen has no setting 'heads'; it has: grid, norm_eps, "),
+    ("gpt.pt vq.pt --family llamagen --set heads=4", "set: LlamaGen has no setting 'heads'; it has: captions, "),
     ("gpt.pt vq.pt --family llamagen --set num_heads", "set: expected KEY=VALUE, got 'num_heads'"),
     ("gpt.pt vq.pt --family llamagen --set num_heads=four", "set: num_heads: expected int or null, got 'four'"),
     ("gpt.pt vq.pt --family llamagen --set num_heads=4.5", "set: num_heads: expected int or null, got 4.5"),
@@ -328,10 +334,13 @@ COMMANDS = (
     ("gpt.pt vq.pt --family llamagen --set grid=[8,a]", "set: grid[1]: expected int, got 'a'"),
     ("gpt.pt vq.pt --family llamagen --set grid=[8", "set: grid: not a value of YAML, got '[8'"),
     ("gpt.pt vq.pt --family llamagen --set rope_base=nan num_heads=4 grid=[8,8]", "set: rope_base: expected float"),
-    ("gpt.pt vq.pt --family llamagen --set num_heads=4 grid=[8]", "gpt.pt: grid: expected [height, width], got [8]"),
+    (
+        "gpt.pt vq.pt --family llamagen --set num_heads=4 grid=[8]",
+        "gpt.pt: grid: expected [height, width] of at most 65536 tokens in all, got [8]",
+    ),
     (
         "gpt.pt vq.pt --family llamagen --set num_heads=4 grid=[8,0]",
-        "gpt.pt: grid: expected [height, width], got [8, 0",
+        "gpt.pt: grid: expected [height, width] of at most 65536 tokens in all, got [8, 0",
     ),
     (
         "gpt.pt vq.pt --family llamagen --set num_heads=5 grid=[8,8]",
@@ -356,11 +365,11 @@ COMMANDS = (
     ),
     ("gpt.pt {S} --tokenizer nowhere", "nowhere: no run, experiment, checkpoint or export here."),
     ("gpt.pt {S} --tokenizer vq.pt", "vq.pt: not written by arlab"),
-    ("gpt.pt vq.pt {S} --classes three.txt", "gpt.pt: has 10 classes, 3 are named"),
+    ("gpt.pt vq.pt {S} --classes three.txt", "gpt.pt: has 10 classes, but --classes or --images names 3"),
     ("gpt.pt vq.pt {S} --classes twice.txt", "classes: twice.txt holds a name twice"),
     ("gpt.pt vq.pt {S} --classes none.txt", "classes: none.txt: not a readable text file"),
     ("gpt.pt vq.pt {S} --classes gpt.pt", "classes: gpt.pt: not a readable text file"),
-    ("gpt.pt vq.pt {S} --images mine", "gpt.pt: has 10 classes, 3 are named"),
+    ("gpt.pt vq.pt {S} --images mine", "gpt.pt: has 10 classes, but --classes or --images names 3"),
     ("gpt.pt vq.pt {S} --images nowhere", "data.root: no such folder: nowhere"),
     (
         "gpt.pt vq.pt {S} --images mine --classes three.txt",
@@ -400,3 +409,33 @@ def test_a_failed_writing_leaves_nothing(monkeypatch: pytest.MonkeyPatch, capsys
     Path("released").mkdir()
     monkeypatch.setattr("arlab.runs.export.save_file", full)
     assert refused([*IMPORT, *OUT], capsys) == "disk: No space left on device"
+
+
+def test_the_size_of_a_tokenizer_is_its_own_affair(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["import", "vq.pt", "--family", "llamagen", *OUT, "--image_size"]
+    assert refused([*given, "0"], capsys) == "image_size: expected one or two numbers from 1 to 4096, got [0]"
+    assert refused([*IMPORT, *OUT, "--image_size", "16"], capsys).startswith("image_size: is told by the generator's")
+    assert main([*given, "16", "24"]) == 0
+    assert arlab.load("released/tiny").facts.image_size == (16, 24)
+
+
+def test_an_import_without_its_tokenizer_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*IMPORT, *OUT]) == 0
+    Path("released/tiny/tokenizer.safetensors").unlink()
+    assert refused(["sample", "released/tiny"], capsys).endswith(
+        "the weights of its tokenizer are missing (tokenizer.safetensors, of an export)"
+    )
+
+
+def test_a_preset_of_another_size_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--preset", "b_256", "--set", "num_heads=4", "grid=[8,8]", *OUT]
+    told = refused(["import", "gpt.pt", "vq.pt", "--family", "llamagen", *words], capsys)
+    assert told.startswith("preset: b_256 is of width 768, the file of 64; of the presets are b_256 768, ")
+
+
+def test_classes_are_called_as_told_whatever_the_tokenizers_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", "vq.pt", "--family", "llamagen", "--image_size", "16", "--out", "vq"]) == 0
+    Path("names.txt").write_text("".join(f"name {number}\n" for number in range(10)))
+    words = ["--tokenizer", "vq", "--classes", "names.txt", "--set", "num_heads=4", "grid=[8,8]"]
+    assert main(["import", "gpt.pt", "--family", "llamagen", *words, *OUT]) == 0
+    assert arlab.load("released/tiny").facts.class_names == tuple(f"name {number}" for number in range(10))

@@ -88,20 +88,22 @@ def gradients_of(
     """The recorded gradients of the mean loss, and the norm of all of them; ``tokens`` are recorded by this name."""
     per_token_loss(generator, io[tokens], io["labels"]).mean().backward()
     ours = {name: weight.grad for name, weight in generator.named_parameters() if weight.grad is not None}
-    theirs = family.names(generator).published(ours)
+    # What is published but not trained has none.
+    still = {name: torch.zeros_like(value) for name, value in generator.named_buffers()}
+    theirs = family.names(generator).published(still | ours)
     for key in sorted(key for key in io if key.startswith("grad.")):
         yield meter.scaled(f"∂ loss / ∂ {key[5:]}", theirs[key[5:]], io[key], 1e-3)
     yield meter.close("gradient norm", norm_of(theirs.values()), io["grad_norm"], rtol=1e-4)
 
 
 def greedy_variants(
-    meter: Meter, generator: Generator, io: Mapping[str, Tensor], *, until_token: int
+    meter: Meter, generator: Generator, io: Mapping[str, Tensor], *, until_token: int, guidance_scale: float = 1.75
 ) -> Iterator[Measured]:
     """Greedy tokens without guidance, with it, and with it on an interval; with and without the cache."""
     for key, guidance in (
         ("greedy_nocfg", ConstantGuidance()),
-        ("greedy_cfg", ConstantGuidance(guidance_scale=1.75)),
-        ("greedy_cfgint", ConstantGuidance(guidance_scale=1.75, until_token=until_token)),
+        ("greedy_cfg", ConstantGuidance(guidance_scale=guidance_scale)),
+        ("greedy_cfgint", ConstantGuidance(guidance_scale=guidance_scale, until_token=until_token)),
     ):
         for use_cache in (True, False):
             tokens = greedy(generator, io["gen_labels"], guidance, use_cache=use_cache)

@@ -10,6 +10,7 @@ from tests.parity import (
     flexvar,
     flowar,
     llamagen,
+    llamagen_text,
     llamagen_tokenizer,
     mar,
     mar_head,
@@ -28,6 +29,7 @@ from tests.parity.measured import Measured
 
 MODELS = (
     llamagen,
+    llamagen_text,
     nar,
     par,
     var,
