@@ -32,10 +32,6 @@ class Shapes:
     def __contains__(self, name: str) -> bool:
         return name in self._shapes
 
-    def get(self, name: str) -> Shape | None:
-        """The shape of a tensor, where there is one."""
-        return self._shapes.get(name)
-
     def size(self, name: str, axis: int = 0) -> int:
         """The length of an axis.
 

@@ -21,7 +21,7 @@ from tests.captions import random_prompts, write_prompts
 from tests.checkpoints.laws import SEEDS, dice, round_trip
 from tests.checkpoints.llama_generators import Sizes
 from tests.checkpoints.released import tokenizer_tensors, write_images
-from tests.goldens import golden
+from tests.goldens import MissingGoldenError, golden
 
 PROMPTS = ("a cat", "a dog", "no, an owl")
 IMPORT = ["import", "gpt.safetensors", "vq.safetensors", "--family", "llamagen", "--out", "run"]
@@ -59,9 +59,12 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor
     """A text-conditional release in the working directory, and what its captions are; its recorded ones."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ARLAB_RUNS", raising=False)
-    save_file(golden("llamagenA_gpt_t2i_state"), "gpt.safetensors")
+    try:
+        save_file(golden("llamagenA_gpt_t2i_state"), "gpt.safetensors")
+        io = golden("llamagenA_gpt_t2i_io")
+    except MissingGoldenError as missing:
+        pytest.skip(str(missing))
     save_file(dict(tokenizer_tensors()), "vq.safetensors")
-    io = golden("llamagenA_gpt_t2i_io")
     write_prompts(Path("captions.safetensors"), PROMPTS, io["caption"], io["emb_mask"].bool())
     return io
 

@@ -8,9 +8,18 @@ from torch import Tensor
 
 from arlab.generators.captions import Captions
 from arlab.generators.guidance import ConstantGuidance
+from tests.goldens import MissingGoldenError
 from tests.parity.llama import greedy
 from tests.parity.llamagen_text import GUIDANCE, INTERVAL, QUANTITIES, published, recorded
 from tests.parity.measured import Measured
+
+
+@pytest.fixture(autouse=True)
+def _there() -> None:
+    try:
+        recorded()
+    except MissingGoldenError as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.mark.parametrize("measure", QUANTITIES, ids=lambda function: function.__name__)
