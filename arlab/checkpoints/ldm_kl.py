@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from arlab.checkpoints.family import TokenizerFamily
 from arlab.checkpoints.names import Names
 from arlab.checkpoints.shapes import Shapes
@@ -23,7 +25,8 @@ class LDMKL(TokenizerFamily):
     Generation without Vector Quantization (MAR), arXiv 2406.11838.
 
     Args:
-        scale: what tokens are multiplied with so that their spread is about 1.
+        scale: what tokens are multiplied with so that their spread is about 1; 0: the release's, where tokens are as
+            wide as its own.
         norm_groups: groups of the norms.
     """
 
@@ -32,7 +35,11 @@ class LDMKL(TokenizerFamily):
     # The discriminator and the perceptual network it was trained with.
     unused = (r"^loss\.",)
 
-    def __init__(self, *, scale: float = 0.2325, norm_groups: int = 32) -> None:
+    width: ClassVar[int] = 16
+    """Of a token of the release; what another make is scaled by is another number."""
+    released_scale: ClassVar[float] = 0.2325
+
+    def __init__(self, *, scale: float = 0.0, norm_groups: int = 32) -> None:
         self.scale = scale
         self.norm_groups = norm_groups
 
@@ -40,12 +47,17 @@ class LDMKL(TokenizerFamily):
         return shrinks(shapes, LDM)
 
     def tokenizer(self, shapes: Shapes, facts: DataFacts) -> KLTokenizer:
-        parts = read_autoencoder(shapes, LDM, per_token=2)
+        parts, width = read_autoencoder(shapes, LDM, per_token=2), shapes.size("post_quant_conv.weight", 1)
+        if not self.scale and width != self.width:
+            raise ValueError(
+                f"its tensors do not tell scale; give --set scale=... (tokens of {width} numbers; those of the release "
+                f"have {self.width}, and {self.released_scale})"
+            )
         return KLTokenizer(
             facts=facts,
             autoencoder=VQGANAutoencoder(**parts, norm_groups=self.norm_groups),
-            quantizer=KL(kl_weight=_KL_WEIGHT / facts.dims, scale=self.scale),
-            token_width=shapes.size("post_quant_conv.weight", 1),
+            quantizer=KL(kl_weight=_KL_WEIGHT / facts.dims, scale=self.scale or self.released_scale),
+            token_width=width,
         )
 
     def names(self, tokenizer: Tokenizer) -> Names:

@@ -6,14 +6,15 @@ from arlab.checkpoints.ldm_kl import LDMKL
 
 
 class SDKL(LDMKL):
-    """``LDMKL`` with another scale; released in LDM's names: 8 x 8 pixels a token of 4 numbers.
+    """``LDMKL`` of other tokens, in LDM's names: 8 x 8 pixels a token of 4 numbers, and their scale.
 
     High-Resolution Image Synthesis with Latent Diffusion Models (LDM), arXiv 2112.10752.
 
     Args:
-        scale: what tokens are multiplied with so that their spread is about 1.
+        scale: what tokens are multiplied with so that their spread is about 1; 0: the release's, where tokens are as
+            wide as its own.
         norm_groups: groups of the norms.
     """
 
-    def __init__(self, *, scale: float = 0.18215, norm_groups: int = 32) -> None:
-        super().__init__(scale=scale, norm_groups=norm_groups)
+    width = 4
+    released_scale = 0.18215

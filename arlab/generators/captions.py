@@ -47,7 +47,7 @@ class Captions(Conditioner):
     def __init__(
         self,
         *,
-        file: str = "",
+        file: str,
         drop_probability: float = 0.1,
         init_std: float = 0.02,
         prompts: list[str] | None = None,

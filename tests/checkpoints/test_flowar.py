@@ -146,7 +146,13 @@ def test_files_become_a_run_that_draws(tmp_path: Path) -> None:
     torch.save({"model_ema": family.names(generator).published(generator.state_dict())}, tmp_path / "flowar.pth")
     torch.save({"model": LDMKL().names(tokenizer).published(tokenizer.state_dict())}, tmp_path / "kl16.ckpt")
     files = [str(tmp_path / name) for name in ("flowar.pth", "kl16.ckpt")]
-    settings = ["scales=[1,2,4]", f"num_heads={family.num_heads}", f"flow_heads={family.flow_heads}", "num_steps=4"]
+    settings = [
+        "scales=[1,2,4]",
+        f"num_heads={family.num_heads}",
+        f"flow_heads={family.flow_heads}",
+        "num_steps=4",
+        "scale=0.2325",
+    ]
     run = str(tmp_path / "run")
     assert main(["import", *files, "--family", "flowar", "--set", *settings, "--out", run]) == 0
     assert main(["sample", run, "--num_images", "2", "--out", str(tmp_path / "drawn.png")]) == 0

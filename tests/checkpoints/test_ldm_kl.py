@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 
 from arlab.checkpoints.importing import import_released, recognise
 from arlab.checkpoints.ldm_kl import LDMKL
+from arlab.checkpoints.sd_kl import SDKL
+from arlab.checkpoints.shapes import Shapes
 from arlab.data.facts import DataFacts
 from arlab.tokenizers.kl_tokenizer import KLTokenizer
 from arlab.tokenizers.quantizers.kl import KL
@@ -63,3 +65,15 @@ def test_one_with_a_codebook_is_another(tmp_path: Path) -> None:
     save_file({name: value.clone() for name, value in published.items()}, tmp_path / "vq.safetensors")
     with pytest.raises(ValueError, match=r"vq\.safetensors: of LDMKL, but its tensor quantize\.embedding\.weight has"):
         import_released(None, recognise(tmp_path / "vq.safetensors", [family]))
+
+
+def test_the_scale_of_other_tokens_than_the_releases_is_asked_for() -> None:
+    family, made = tokenizer(0)
+    shapes = Shapes(
+        {name: tuple(value.shape) for name, value in family.names(made).published(made.state_dict()).items()}
+    )
+    width = shapes.size("post_quant_conv.weight", 1)
+    for kind in (kind for kind in (LDMKL, SDKL) if kind.width != width):
+        with pytest.raises(ValueError, match=rf"do not tell scale; give --set scale=... \(tokens of {width} numbers; "):
+            kind().tokenizer(shapes, made.facts)
+    assert (LDMKL.width, LDMKL.released_scale, SDKL.width, SDKL.released_scale) == (16, 0.2325, 4, 0.18215)

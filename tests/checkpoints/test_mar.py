@@ -115,7 +115,7 @@ def test_recorded_files_become_a_run_that_draws(tmp_path: Path) -> None:
     for name, entry in (("mar.pth", "model_ema"), ("kl.ckpt", "model")):
         torch.save({entry: files[name], "epoch": 1}, tmp_path / name)
     run, drawn = tmp_path / "run", tmp_path / "drawn.png"
-    settings = ["num_heads=4", "num_steps=3", "diffusion_steps=2"]
+    settings = ["num_heads=4", "num_steps=3", "diffusion_steps=2", "scale=0.2325"]
     files_of_it = [str(tmp_path / name) for name in files]
     assert main(["import", *files_of_it, "--family", "mar", "--set", *settings, "--out", str(run)]) == 0
     assert main(["sample", str(run), "--num_images", "2", "--out", str(drawn)]) == 0

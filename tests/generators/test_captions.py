@@ -233,4 +233,4 @@ def test_a_file_that_is_not_what_it_should_be(harm: Callable[[Path], object], to
 )
 def test_options_out_of_range(options: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(told)}"):
-        Captions(**options)
+        Captions(**{"file": "", **options})

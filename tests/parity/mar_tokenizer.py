@@ -18,9 +18,9 @@ IO = "marA_vae_io"
 
 
 def published() -> KLTokenizer:
-    found = Found(Path("golden"), LDMKL(), golden("marA_vae_state"))
-    tokenizer = LDMKL().tokenizer(found.shapes, DataFacts("golden", 3, (32, 32)))
-    fill(tokenizer, LDMKL().names(tokenizer), found)
+    found = Found(Path("golden"), LDMKL(scale=0.2325), golden("marA_vae_state"))
+    tokenizer = LDMKL(scale=0.2325).tokenizer(found.shapes, DataFacts("golden", 3, (32, 32)))
+    fill(tokenizer, LDMKL(scale=0.2325).names(tokenizer), found)
     return tokenizer.eval()
 
 
