@@ -9,7 +9,9 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Self, TypeVar
+
+from torch import Tensor
 
 from arlab.checkpoints.names import Names
 from arlab.checkpoints.shapes import Shapes
@@ -39,6 +41,14 @@ class Family(Configurable, ABC):
     unused: ClassVar[tuple[str, ...]] = ()
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     widths: ClassVar[Mapping[str, int]] = {}
+
+    def informed(self, args: Mapping[str, object]) -> Self:
+        """The same, with those options that were not given and that a file's own ``args`` tell.
+
+        Raises:
+            ValueError: what they tell is not what it should be.
+        """
+        return self
 
     def refuse_missing(self, file: str) -> None:
         """See that all options were given.
@@ -130,3 +140,11 @@ class GeneratorFamily(Family):
     @abstractmethod
     def names(self, generator: Generator) -> Names:
         """Published tensors and those of a generator that ``generator`` made."""
+
+    def refuse_tables(self, generator: Generator, tensors: Mapping[str, Tensor]) -> None:
+        """See that tables in the file that are no weights are those of ``generator``: of rotary positions, of levels.
+
+        Raises:
+            ValueError: one is another, so that an option is; both are named.
+        """
+        return

@@ -18,7 +18,7 @@ from torch import Tensor
 from arlab import checkpoints
 from arlab.checkpoints.family import Family, GeneratorFamily, TokenizerFamily
 from arlab.checkpoints.names import Names
-from arlab.checkpoints.published_files import read_published, tensors_in
+from arlab.checkpoints.published_files import args_in, read_published, tensors_in
 from arlab.checkpoints.shapes import Shapes
 from arlab.data.facts import DataFacts
 from arlab.generators.generator import Generator
@@ -95,7 +95,10 @@ def _recognised(path: Path, held: Mapping[str, object], among: Sequence[Family])
         if all(mark in tensors for mark in family.marks):
             for name, value in tensors.items():
                 _refuse_unstored(path, name, value)
-            return Found(path, family, tensors, entry)
+            try:
+                return Found(path, family.informed(args_in(held)), tensors, entry)
+            except ValueError as error:
+                raise ValueError(f"{path}: its args: {error}") from error
     return None
 
 
@@ -162,6 +165,10 @@ def import_released(
     except ValueError as error:
         raise ValueError(f"{generator.path}: {error}") from error
     fill(model, family.names(model), generator)
+    try:
+        family.refuse_tables(model, generator.tensors)
+    except ValueError as error:
+        raise ValueError(f"{generator.path}: {error}") from error
     return model.eval()
 
 

@@ -55,6 +55,14 @@ def tensors_in(held: Mapping[str, object], entries: Sequence[str]) -> tuple[str,
     return "", {}
 
 
+def args_in(held: Mapping[str, object]) -> dict[str, object]:
+    """The options that a training script was called with, where it wrote them into the file as 'args'."""
+    args = held.get("args")
+    if isinstance(args, argparse.Namespace):
+        args = vars(args)
+    return {str(key): value for key, value in args.items()} if isinstance(args, Mapping) else {}
+
+
 def _without(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Names without what distributed training put in front of all of them."""
     if not all(name.startswith(prefix) for name in tensors):
