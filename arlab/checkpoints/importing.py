@@ -24,6 +24,7 @@ from arlab.data.facts import DataFacts
 from arlab.generators.generator import Generator
 from arlab.module import Module
 from arlab.tokenizers.tokenizer import Tokenizer
+from arlab.uninitialised import uninitialised
 
 F = TypeVar("F", bound=Family)
 _UNKNOWN = "unknown"
@@ -161,7 +162,8 @@ def import_released(
     if made.layout.finest != grid:
         raise ValueError(f"{generator.path}: has a grid of {grid}, the tokenizer's is {made.layout.finest}")
     try:
-        model = family.generator(generator.shapes, made)
+        with uninitialised():
+            model = family.generator(generator.shapes, made)
     except ValueError as error:
         raise ValueError(f"{generator.path}: {error}") from error
     fill(model, family.names(model), generator)
@@ -179,13 +181,15 @@ def fill(model: Generator | Tokenizer, names: Names, found: Found) -> None:
         ValueError: a tensor is missing, left over or of another shape; the first is named.
     """
     own = model.state_dict()
-    _refuse(found, names.published(own))
-    new = names.own(found.tensors)
-    blank = [name for name, _ in model.named_parameters() if name not in new]
-    if blank:
+    # What is expected is told by shapes, which take no memory.
+    _refuse(found, names.published({name: value.to("meta") for name, value in own.items()}))
+    told = {name for rule in names.rules for name in rule.ours}
+    if blank := [name for name, _ in model.named_parameters() if name not in told]:
         raise ValueError(f"{found.path}: the table of {type(found.family).__name__} leaves out {blank[0]}")
-    # Released in whatever precision: ours is float32, as everywhere.
-    model.load_state_dict(own | new)
+    with torch.no_grad():
+        for name, value in names.own(found.tensors):
+            # Released in whatever precision: ours is float32, as everywhere.
+            own[name].copy_(value)
 
 
 def _refuse(found: Found, expected: Mapping[str, Tensor]) -> None:
@@ -248,7 +252,8 @@ def _tokenizer(found: Found, facts: DataFacts) -> Tokenizer:
     assert isinstance(family, TokenizerFamily)
     family.refuse_missing(str(found.path))
     try:
-        model = family.tokenizer(found.shapes, facts)
+        with uninitialised():
+            model = family.tokenizer(found.shapes, facts)
     except ValueError as error:
         raise ValueError(f"{found.path}: {error}") from error
     fill(model, family.names(model), found)

@@ -59,25 +59,19 @@ class Names:
         Args:
             ours: at least all of ours that stand in the table.
         """
-        return _through(ours, ((rule.ours, rule.theirs, rule.to_theirs) for rule in self.rules))
+        made: dict[str, Tensor] = {}
+        for rule in self.rules:
+            made |= zip(rule.theirs, rule.to_theirs(*(ours[name] for name in rule.ours)), strict=True)
+        return made
 
-    def own(self, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Our tensors, of the published ones.
+    def own(self, theirs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+        """Our tensors by name, of the published ones, rule by rule: a model's are never in memory at once.
 
         Args:
             theirs: at least all published tensors that stand in the table.
         """
-        return _through(theirs, ((rule.theirs, rule.ours, rule.to_ours) for rule in self.rules))
-
-
-_Turn = tuple[tuple[str, ...], tuple[str, ...], Callable[..., Tensors]]
-
-
-def _through(tensors: Mapping[str, Tensor], turns: Iterable[_Turn]) -> dict[str, Tensor]:
-    made: dict[str, Tensor] = {}
-    for before, after, turn in turns:
-        made |= dict(zip(after, turn(*(tensors[name] for name in before)), strict=True))
-    return made
+        for rule in self.rules:
+            yield from zip(rule.ours, rule.to_ours(*(theirs[name] for name in rule.theirs)), strict=True)
 
 
 # ---- rules

@@ -127,5 +127,10 @@ def _told(folder: Path) -> Iterator[None]:
 
 
 def _save(state: Mapping[str, Tensor], path: Path) -> None:
-    # Tied weights become two copies: the format refuses tensors that share memory.
-    save_file({name: value.detach().contiguous().clone() for name, value in state.items()}, path)
+    kept, seen = {}, set[int]()
+    for name, value in state.items():
+        whole, place = value.detach().contiguous(), value.untyped_storage().data_ptr()
+        # Tied weights become two copies: the format refuses tensors that share memory.
+        kept[name] = whole.clone() if place in seen else whole
+        seen.add(place)
+    save_file(kept, path)

@@ -88,7 +88,11 @@ def load_model(run: str | Path, expected: type[M]) -> M:
     Raises:
         ValueError: there is no such run, it cannot be read, or it is another kind of model.
     """
-    return _rebuilt(run, read(run), expected)
+    from arlab.uninitialised import uninitialised
+
+    held = read(run)
+    with uninitialised():
+        return _rebuilt(run, held, expected)
 
 
 def load_tokenizer(run: str | Path, expected: type[M]) -> M:

@@ -29,7 +29,7 @@ ROWS = torch.arange(12.0).reshape(6, 2)
 def own(rules: Sequence[Rule], theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Ours; and seen to be released as theirs again, every name of them."""
     names = Names(rules)
-    ours = names.own(theirs)
+    ours = dict(names.own(theirs))
     again = names.published(ours)
     assert list(again) == [name for rule in rules for name in rule.theirs]
     for name, value in again.items():
@@ -109,7 +109,7 @@ def test_a_block_that_is_not_published_is_zero(blocks: list[str | None], expecte
 
 def test_what_a_block_that_is_not_published_holds_is_lost() -> None:
     names = Names([joined(["q", None], "qk")])
-    assert equal(names.own(names.published({"qk": torch.arange(1.0, 5)}))["qk"], [1, 2, 0, 0])
+    assert equal(dict(names.own(names.published({"qk": torch.arange(1.0, 5)})))["qk"], [1, 2, 0, 0])
 
 
 def test_cut_gives_rows_in_turn() -> None:
@@ -125,13 +125,13 @@ def test_rows_that_are_not_used_are_published_as_zeros(unused: int) -> None:
     parts: list[tuple[str | None, int]] = [("first", 2), ("second", 2)]
     parts.insert(unused, (None, 2))
     names = Names([cut("table", parts)])
-    ours = names.own({"table": ROWS})
+    ours = dict(names.own({"table": ROWS}))
     assert list(ours) == ["first", "second"]
     again = names.published(ours)["table"]
     kept = [row for row in range(6) if row // 2 != unused]
     assert torch.equal(again[kept], ROWS[kept])
     assert not again[2 * unused : 2 * unused + 2].any()
-    assert all(torch.equal(value, names.own({"table": again})[name]) for name, value in ours.items())
+    assert all(torch.equal(value, dict(names.own({"table": again}))[name]) for name, value in ours.items())
 
 
 def test_cut_of_no_rows() -> None:
@@ -158,7 +158,7 @@ def test_rows_of_any_number_of_axes() -> None:
 def test_numbers_keep_their_kind() -> None:
     """What is not published is made in the precision of what is."""
     half = ROWS.half()
-    assert Names([joined(["q", None], "o")]).own({"q": half})["o"].dtype == torch.half
+    assert dict(Names([joined(["q", None], "o")]).own({"q": half}))["o"].dtype == torch.half
     assert Names([cut("t", [("a", 6), (None, 2)])]).published({"a": half})["t"].dtype == torch.half
 
 
@@ -167,9 +167,9 @@ def test_numbers_keep_their_kind() -> None:
 
 def test_a_table_takes_no_notice_of_what_is_not_in_it() -> None:
     names = Names([same("a", "x")])
-    assert list(names.own({"a": ROWS, "freqs_cis": ROWS})) == ["x"]
+    assert list(dict(names.own({"a": ROWS, "freqs_cis": ROWS}))) == ["x"]
     assert list(names.published({"x": ROWS, "y": ROWS})) == ["a"]
-    assert Names([]).own({"a": ROWS}) == {}
+    assert dict(Names([]).own({"a": ROWS})) == {}
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_the_same_name_on_either_side_is_no_contradiction() -> None:
 def test_a_tensor_that_is_not_there_is_named() -> None:
     names = Names([same("a", "x"), joined(["q", "k"], "qk")])
     with pytest.raises(KeyError, match="'k'"):
-        names.own({"a": ROWS, "q": ROWS})
+        dict(names.own({"a": ROWS, "q": ROWS}))
     with pytest.raises(KeyError, match="'qk'"):
         names.published({"x": ROWS})
 
@@ -207,11 +207,11 @@ def test_a_rule_must_give_what_it_names() -> None:
     """One that a family wrote itself."""
     rule = Rule(("a",), ("x", "y"), lambda value: (value,), lambda x, y: (x + y,))
     with pytest.raises(ValueError, match="shorter"):
-        Names([rule]).own({"a": ROWS})
+        dict(Names([rule]).own({"a": ROWS}))
 
 
 def test_parts_of_other_sizes_are_refused() -> None:
     with pytest.raises(RuntimeError, match="split"):
-        Names([cut("t", [("a", 4), ("b", 1)])]).own({"t": ROWS})
+        dict(Names([cut("t", [("a", 4), ("b", 1)])]).own({"t": ROWS}))
     with pytest.raises(ValueError, match="shorter"):
         Names([joined(["a", "b", "c", "d"], "o")]).published({"o": ROWS})

@@ -64,7 +64,7 @@ def test_the_place_of_the_start_is_part_of_it() -> None:
     theirs = names.published(ours)
     assert not theirs["pos_embed"][:, 0].any()
     theirs["pos_embed"][:, 0] = 5.0
-    again = names.own(theirs)
+    again = dict(names.own(theirs))
     torch.testing.assert_close(again["slot_embedding.learned_RD"], ours["slot_embedding.learned_RD"] + 5.0)
     assert torch.equal(again["backbone.places.0.table"], ours["backbone.places.0.table"])
 

@@ -59,7 +59,7 @@ def test_convolutions_that_no_scale_takes_are_released_too(num: int, levels: int
         "quantize.embedding.weight",
         *(f"quantize.quant_resi.qresi_ls.{k}.weight" for k in range(num)),
     }
-    for name, value in table.own(theirs).items():
+    for name, value in dict(table.own(theirs)).items():
         assert torch.equal(value, state[name])
 
 
