@@ -238,6 +238,23 @@ def test_broken_export_is_named(trained):
 # ---- sampling
 
 
+@pytest.mark.parametrize(
+    ("key", "part"),
+    [
+        ("tokenizer", "runs/other"),
+        ("initialisation", {"class_path": "arlab.generators.from_run.FromRun", "init_args": {"run": "runs/other"}}),
+        ("conditioner", {"class_path": "arlab.generators.captions.Captions", "init_args": {"file": "secret"}}),
+    ],
+)
+def test_files_that_a_model_of_others_names_are_not_opened(key, part, trained):
+    folder = export("runs/tiny/raster", "out")
+    entry = json.loads((folder / "arlab.json").read_text())
+    entry["model"]["init_args"][key] = part
+    (folder / "arlab.json").write_text(json.dumps(entry))
+    with pytest.raises(ValueError, match="names other files"):
+        arlab.load(folder)
+
+
 def test_samples_depend_on_seed_and_place_alone(trained):
     whole = trained.sample(num_images=7, seed=3, guidance_scale=2.0)
     for batch_size in (1, 3, 7):

@@ -26,6 +26,8 @@ ORIGIN = "origin"
 """The entry that tells which release imported weights are."""
 STARTED_FROM = "started_from"
 """The entry that tells whose weights training began with."""
+# Options of a model's parts that name files: they are read where training begins, and forgotten then.
+_PATHS = ("run", "file")
 _M = TypeVar("_M", bound="Module")
 
 
@@ -112,10 +114,9 @@ def _refuse_paths(spec: Any) -> None:
         ValueError: it does.
     """
     options = spec.get("init_args", {}) if isinstance(spec, Mapping) else {}
-    start = options.get("initialisation")
-    if isinstance(options.get("tokenizer"), str) or (
-        isinstance(start, Mapping) and "run" in start.get("init_args", {})
-    ):
+    parts = [each for each in options.values() if isinstance(each, Mapping)]
+    named = options.get("tokenizer"), *(part.get("init_args", {}).get(key) for part in parts for key in _PATHS)
+    if any(isinstance(each, str) and each for each in named):
         raise ValueError("its model names other files, which no checkpoint of arlab does; they are not opened")
 
 
