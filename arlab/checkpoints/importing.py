@@ -74,11 +74,17 @@ def recognise(path: Path, among: Sequence[Family]) -> Found:
     held = read_published(path)
     if found := _recognised(path, held, among):
         return found
-    expected, (_, tensors) = among[0], tensors_in(held, among[0].entries)
+    _, tensors = tensors_in(held, among[0].entries)
     if not tensors:
         raise ValueError(f"{path}: holds no tensors; it has {', '.join(sorted(held)[:5]) or 'nothing'}")
-    missing = next(mark for mark in expected.marks if mark not in tensors)
-    raise ValueError(f"{path}: is no {type(expected).__name__} checkpoint, it has no tensor {missing}{_like(tensors)}")
+    why = ", and no ".join(f"{type(each).__name__} checkpoint, it has no tensor {_missing(held, each)}" for each in among)
+    raise ValueError(f"{path}: is no {why}{_like(tensors)}")
+
+
+def _missing(held: Mapping[str, object], family: Family) -> str:
+    """The first mark of a family that a file has not."""
+    _, tensors = tensors_in(held, family.entries)
+    return next(mark for mark in family.marks if mark not in tensors)
 
 
 def recognised(path: Path, among: Sequence[Family]) -> Found | None:
