@@ -77,8 +77,8 @@ def recognise(path: Path, among: Sequence[Family]) -> Found:
     _, tensors = tensors_in(held, among[0].entries)
     if not tensors:
         raise ValueError(f"{path}: holds no tensors; it has {', '.join(sorted(held)[:5]) or 'nothing'}")
-    why = ", and no ".join(f"{type(each).__name__} checkpoint, it has no tensor {_missing(held, each)}" for each in among)
-    raise ValueError(f"{path}: is no {why}{_like(tensors)}")
+    lacks = [f"no {type(each).__name__} checkpoint, it has no tensor {_missing(held, each)}" for each in among]
+    raise ValueError(f"{path}: is {', and '.join(lacks)}{_like(tensors)}")
 
 
 def _missing(held: Mapping[str, object], family: Family) -> str:
