@@ -13,15 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from arlab.backbones.attention import Attention, Context, Mask
-from arlab.backbones.backbone import Backbone
 from arlab.backbones.block import Block, initialise
+from arlab.backbones.block_stack import BlockStack
 from arlab.backbones.cache import Cache
 from arlab.backbones.feed_forward import MLP, Activation, FeedForward
 from arlab.backbones.modulation import Modulated, Modulation, NoModulation, Shift
 from arlab.backbones.norms import LayerNorm, Norm
-from arlab.backbones.places import LearnedPlaces, Places, refuse_places
+from arlab.backbones.places import LearnedPlaces, Places
 from arlab.backbones.rotary import NoRotary, Rotary
-from arlab.orderings.ordering import Ordering
 from arlab.orderings.step import Kind, Layout, Slots
 from arlab.ranges import require
 
@@ -29,7 +28,7 @@ _MOST_LAYERS = 1000
 _INIT_STD = 0.02
 
 
-class EncoderDecoder(Backbone):
+class EncoderDecoder(BlockStack):
     """decode(masks and linear(encode(what is known))): LEARNED slots (masks, queries) skip the first stage.
 
     First stage: places, norm, blocks, norm, over the slots that carry a condition, a token or a canvas; so what they
@@ -122,24 +121,8 @@ class EncoderDecoder(Backbone):
         )
 
     @property
-    def any_layout(self) -> bool:
-        return all(places.any_layout for places in (*self.places_recipes, *self.out_places_recipes))
-
-    @property
-    def modulates(self) -> bool:
-        return self.modulation.active
-
-    @property
-    def modulates_by_row(self) -> bool:
-        return self.modulation.by_row
-
-    def refuse(self, ordering: Ordering, layout: Layout) -> None:
-        self.modulation.refuse(ordering, layout)
-        refuse_places([*self.places_recipes, *self.out_places_recipes], ordering, layout)
-
-    def modulate(self, condition_BSD: Tensor, rows: Slots | None = None) -> Modulated:
-        modulated: Modulated = self.conditioning(condition_BSD, rows)
-        return modulated
+    def all_places(self) -> list[Places]:
+        return [*self.places_recipes, *self.out_places_recipes]
 
     def forward(
         self,
@@ -164,10 +147,7 @@ class EncoderDecoder(Backbone):
         h_BSD = self._through(self.decoder_blocks, h_BSD, rows, Context(mask, cache=cache), second, layout)
         ways = []
         for norm in self.norms:
-            out_BSD = norm(h_BSD)
-            if modulated.final is not None:
-                scale, shift = modulated.final
-                out_BSD = out_BSD * (1 + scale) + shift
+            out_BSD = self.leave(norm, h_BSD, modulated)
             ways.append(self._placed(self.out_places, out_BSD, rows, layout))
         return tuple(ways)
 

@@ -11,15 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from arlab.backbones.attention import Attention, Context, Mask
-from arlab.backbones.backbone import Backbone
 from arlab.backbones.block import Block, initialise
+from arlab.backbones.block_stack import BlockStack
 from arlab.backbones.cache import Cache
 from arlab.backbones.feed_forward import MLP, Activation, FeedForward
 from arlab.backbones.modulation import Modulated, Modulation, NoModulation
 from arlab.backbones.norms import LayerNorm, Norm
-from arlab.backbones.places import LearnedPlaces, Places, refuse_places
+from arlab.backbones.places import LearnedPlaces, Places
 from arlab.backbones.rotary import NoRotary, Rotary
-from arlab.orderings.ordering import Ordering
 from arlab.orderings.step import Layout, Slots
 from arlab.ranges import require
 
@@ -27,7 +26,7 @@ _MOST_LAYERS = 1000
 _INIT_STD = 0.02
 
 
-class LongSkips(Backbone):
+class LongSkips(BlockStack):
     """Blocks of which the last also sees what left the first, the last but one what left the second, and so on.
 
         h_i = in_i(h_{i-1}), i = 1..n;  the blocks in the middle;  h ← out_i(W_i [h, h_{n+1-i}]), i = 1..n
@@ -109,26 +108,6 @@ class LongSkips(Backbone):
             for layer in layers
         )
 
-    @property
-    def any_layout(self) -> bool:
-        return all(places.any_layout for places in self.places_recipes)
-
-    @property
-    def modulates(self) -> bool:
-        return self.modulation.active
-
-    @property
-    def modulates_by_row(self) -> bool:
-        return self.modulation.by_row
-
-    def refuse(self, ordering: Ordering, layout: Layout) -> None:
-        self.modulation.refuse(ordering, layout)
-        refuse_places(self.places_recipes, ordering, layout)
-
-    def modulate(self, condition_BSD: Tensor, rows: Slots | None = None) -> Modulated:
-        modulated: Modulated = self.conditioning(condition_BSD, rows)
-        return modulated
-
     def forward(
         self,
         h_BSD: Tensor,
@@ -151,8 +130,4 @@ class LongSkips(Backbone):
             h_BSD = block(h_BSD, context, next(shifts))
         for skip, block in zip(self.skips, self.out_blocks, strict=True):
             h_BSD = block(skip(torch.cat((h_BSD, seen.pop()), -1)), context, next(shifts))
-        ways = [norm(h_BSD) for norm in self.norms]
-        if modulated.final is not None:
-            scale, shift = modulated.final
-            ways = [out_BSD * (1 + scale) + shift for out_BSD in ways]
-        return tuple(ways)
+        return tuple(self.leave(norm, h_BSD, modulated) for norm in self.norms)

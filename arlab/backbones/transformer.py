@@ -11,22 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from arlab.backbones.attention import Attention, Context, Mask
-from arlab.backbones.backbone import Backbone
 from arlab.backbones.block import Block, initialise
+from arlab.backbones.block_stack import BlockStack
 from arlab.backbones.cache import Cache
 from arlab.backbones.feed_forward import FeedForward, GatedMLP
 from arlab.backbones.modulation import Modulated, Modulation, NoModulation
 from arlab.backbones.norms import Norm, RMSNorm
-from arlab.backbones.places import Places, refuse_places
+from arlab.backbones.places import Places
 from arlab.backbones.rotary import AxialRotary, Rotary
-from arlab.orderings.ordering import Ordering
 from arlab.orderings.step import Layout, Slots
 from arlab.ranges import require
 
 _MOST_LAYERS = 1000
 
 
-class Transformer(Backbone):
+class Transformer(BlockStack):
     """Pre-norm blocks h += gate · branch(norm(h) · (1 + scale) + shift), attention then feed-forward.
 
     The defaults are LlamaGen's: RMSNorm, SwiGLU, rotary positions that erase condition slots, no biases. Way 0 leaves
@@ -110,26 +109,6 @@ class Transformer(Backbone):
         self.apply(functools.partial(initialise, init_std=self.init_std))
         self.conditioning.reset_parameters()
 
-    @property
-    def any_layout(self) -> bool:
-        return all(places.any_layout for places in self.places_recipes)
-
-    @property
-    def modulates(self) -> bool:
-        return self.modulation.active
-
-    @property
-    def modulates_by_row(self) -> bool:
-        return self.modulation.by_row
-
-    def refuse(self, ordering: Ordering, layout: Layout) -> None:
-        self.modulation.refuse(ordering, layout)
-        refuse_places(self.places_recipes, ordering, layout)
-
-    def modulate(self, condition_BSD: Tensor, rows: Slots | None = None) -> Modulated:
-        modulated: Modulated = self.conditioning(condition_BSD, rows)
-        return modulated
-
     def forward(
         self,
         h_BSD: Tensor,
@@ -149,9 +128,5 @@ class Transformer(Backbone):
         for depth, block in enumerate(self.blocks, start=1):
             h_BSD = block(h_BSD, context, modulated.blocks[depth - 1])
             for way in [w for w, after in enumerate(self.out_after) if after == depth]:
-                out_BSD = self.norms[way](h_BSD)
-                if modulated.final is not None:
-                    scale, shift = modulated.final
-                    out_BSD = out_BSD * (1 + scale) + shift
-                ways.append(out_BSD)
+                ways.append(self.leave(self.norms[way], h_BSD, modulated))
         return tuple(ways)

@@ -27,7 +27,7 @@ def quantizer() -> PyramidQuantizer:
     found = Found(Path("golden"), FAMILY, golden("varA_vae_quant_fp16"))
     made = FAMILY.quantizer(found.shapes)
     made.bind(16, (4, 4))
-    own = Names(FAMILY.quantizer_names(made)).own(found.tensors)
+    own = dict(Names(FAMILY.quantizer_names(made)).own(found.tensors))
     made.load_state_dict(made.state_dict() | {name.removeprefix("quantizer."): value for name, value in own.items()})
     return made.eval()
 
