@@ -107,7 +107,7 @@ def eight_bit(*parts: Part) -> Images:
     return Images(torch.cat([to_uint8(batch.image) for batch in batches]), torch.cat([each.label for each in batches]))
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Train on the training and validation images, print the accuracy on the test images, write the weights."""
     parser = argparse.ArgumentParser(prog="python -m arlab.features.train_classifier", description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the safetensors file to write; it names the network")
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128], help="channels after each block")
     parser.add_argument("--steps", type=int, default=1300, help="optimisation steps of 128 images")
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and augmentation")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     try:
         data = named(options.data, LoadedData, "data")
         images = eight_bit(data.part(Split.TRAIN), data.part(Split.VALIDATION))

@@ -1,8 +1,6 @@
 """The shipped feature network: what it reaches, and that it is always the same one."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -20,7 +18,7 @@ from arlab.features.classifier import (
     load_classifier,
     save_classifier,
 )
-from arlab.features.train_classifier import augment, background, eight_bit, train
+from arlab.features.train_classifier import augment, background, eight_bit, main, train
 from arlab.metrics.generation import real_anchor
 
 SHIPPED_HASH = "487cc65f3a8560d7c68903e3947f7bfdcaa4e1d0a9806ba62f7fbadc75934b4b"
@@ -145,11 +143,11 @@ def test_training_is_the_same_for_the_same_seed():
     assert train(images, steps=5, seed=2).weights_hash != first.weights_hash
 
 
-def test_script_writes_a_file_that_loads(tmp_path):
+def test_script_writes_a_file_that_loads(tmp_path, capsys):
     out = tmp_path / "classifier.safetensors"
-    command = [sys.executable, "-m", "arlab.features.train_classifier", "--out", str(out), "--steps", "2"]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert load_classifier(out).weights_hash in printed
+    with torch.random.fork_rng():
+        main(["--out", str(out), "--steps", "2"])
+    assert load_classifier(out).weights_hash in capsys.readouterr().out
 
 
 def test_the_border_is_filled_with_the_background():
@@ -170,13 +168,14 @@ def test_images_of_any_data_module_are_read_as_8_bit():
     assert torch.equal(eight_bit(fashion).pixel_NCHW, fashion.pixel_NCHW)
 
 
-def test_a_classifier_of_other_images_is_trained_by_the_same_script(tmp_path):
+def test_a_classifier_of_other_images_is_trained_by_the_same_script(tmp_path, capsys):
     out = tmp_path / "digits.safetensors"
-    command = [sys.executable, "-m", "arlab.features.train_classifier", "--out", str(out), "--steps", "2"]
-    subprocess.run([*command, "--data", "Digits", "seed=1", "--widths", "4", "8"], check=True, capture_output=True)
+    options = ["--out", str(out), "--steps", "2"]
+    with torch.random.fork_rng():
+        main([*options, "--data", "Digits", "seed=1", "--widths", "4", "8"])
     network = load_classifier(out)
     assert (network.name, network.channels, network.classify.out_features) == ("digits", 1, 10)
     assert network.class_names == Digits().facts.class_names
-    wrong = subprocess.run([*command, "--data", "Digts"], check=False, capture_output=True, text=True)
-    assert wrong.returncode == 2
-    assert "no LoadedData is called 'Digts'" in wrong.stderr
+    with pytest.raises(SystemExit, match="2"):
+        main([*options, "--data", "Digts"])
+    assert "no LoadedData is called 'Digts'" in capsys.readouterr().err
