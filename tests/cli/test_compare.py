@@ -499,7 +499,7 @@ def test_one_training_that_fails_leaves_the_others_and_is_tried_again(
 
 def test_ctrl_c_is_passed_on_to_all_and_each_saves() -> None:
     """With real processes, two at a time."""
-    Path("longer.yaml").write_text("trainer: {max_steps: 400, val_check_interval: 100}\n")
+    Path("longer.yaml").write_text("trainer: {max_steps: 2000, val_check_interval: 20}\n")
     rows = [RASTER, PIXELS, MASKED]
     command = [*rows, *QUICK, "--with", "longer.yaml", "--out", "out"]
     process = subprocess.Popen(
