@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from arlab.backbones.transformer import Transformer
-from arlab.checkpoints.family import GeneratorFamily
-from arlab.checkpoints.llama_names import MARKS, UNUSED, llama_backbone, llama_names
-from arlab.checkpoints.llamagen_vq import LlamaGenVQ
-from arlab.checkpoints.names import Names, same
+from arlab.checkpoints.llama_family import LlamaFamily
+from arlab.checkpoints.llama_names import MARKS
+from arlab.checkpoints.names import Rule, same
 from arlab.checkpoints.shapes import Shapes, square
-from arlab.generators.generator import Generator
-from arlab.heads.discrete import DiscreteHead
 from arlab.orderings.region_parallel import RegionParallel
-from arlab.tokenizers.tokenizer import Tokenizer
 
 _SPECIAL = "spe_tok_embeddings.special_embeddings.weight"
-# 3B comes with 4 regions and with 16; the tensors tell which.
-PRESETS = {
-    f"{size}_384": {"num_heads": num_heads, "grid": [24, 24]}
-    for size, num_heads in {"xl_4x": 20, "xxl_4x": 24, "3b_4x": 32, "3b_16x": 32}.items()
-}
-WIDTHS = {"xl_4x_384": 1280, "xxl_4x_384": 1536, "3b_4x_384": 3200, "3b_16x_384": 3200}
+# Heads and width. 3B comes with 4 regions and with 16; the tensors tell which.
+_SIZES = {"xl_4x": (20, 1280), "xxl_4x": (24, 1536), "3b_4x": (32, 3200), "3b_16x": (32, 3200)}
+PRESETS = {f"{size}_384": {"num_heads": num_heads, "grid": [24, 24]} for size, (num_heads, _) in _SIZES.items()}
+WIDTHS = {f"{size}_384": width for size, (_, width) in _SIZES.items()}
 
 
-class PAR(GeneratorFamily):
+class PAR(LlamaFamily):
     """Class-conditional PAR, XL to 3B, 4 or 16 tokens at a time.
 
     Parallelized Autoregressive Visual Generation (PAR), arXiv 2412.15119.
@@ -37,8 +33,6 @@ class PAR(GeneratorFamily):
     """
 
     marks = (*MARKS, _SPECIAL)
-    unused = UNUSED
-    tokenizers = (LlamaGenVQ,)
     presets = PRESETS
     widths = WIDTHS
 
@@ -51,30 +45,22 @@ class PAR(GeneratorFamily):
         rope_base: float = 10000.0,
         norm_eps: float = 1e-5,
     ) -> None:
-        self.num_heads = num_heads
-        self.grid = grid
+        super().__init__(num_heads=num_heads, grid=grid, rope_base=rope_base, norm_eps=norm_eps)
+        if regions and (len(regions) != 2 or min(regions) < 1):
+            raise ValueError(f"regions: expected [high, wide] of at least 1, got {list(regions)}")
         self.regions = regions
-        self.rope_base = rope_base
-        self.norm_eps = norm_eps
 
-    def token_grid(self, shapes: Shapes) -> tuple[int, int]:
-        return self.sides("grid", self.grid)
+    def ordering(self, shapes: Shapes) -> RegionParallel:
+        told = shapes.axes(_SPECIAL, 2)[0] + 1
+        regions = self.regions or square(told, "regions, to be given as regions=[high,wide]")
+        grid = self.token_grid(shapes)
+        if any(side % count for side, count in zip(grid, regions, strict=True)):
+            raise ValueError(f"regions: {list(regions)} do not divide a grid of {list(grid)}")
+        if regions[0] * regions[1] != told:
+            raise ValueError(
+                f"regions: expected {told} in all, one more than {_SPECIAL} has vectors, got {list(regions)}"
+            )
+        return RegionParallel(regions=regions)
 
-    def count_classes(self, shapes: Shapes) -> int:
-        return shapes.size("cls_embedding.embedding_table.weight") - 1
-
-    def generator(self, shapes: Shapes, tokenizer: Tokenizer) -> Generator:
-        backbone = llama_backbone(
-            shapes,
-            num_heads=self.need(self.num_heads),
-            rope_base=self.rope_base,
-            norm_eps=self.norm_eps,
-        )
-        regions = self.regions or square(shapes.size(_SPECIAL) + 1, "regions, to be given as regions=[high,wide]")
-        ordering = RegionParallel(regions=regions)
-        return Generator(tokenizer=tokenizer, ordering=ordering, backbone=backbone, head=DiscreteHead(), ema_decay=0)
-
-    def names(self, generator: Generator) -> Names:
-        assert isinstance(generator.backbone, Transformer)
-        special = same(_SPECIAL, "slot_embedding.learned_RD")
-        return Names([*llama_names(generator.backbone.num_layers), special])
+    def rules(self, backbone: Transformer) -> Iterable[Rule]:
+        return (same(_SPECIAL, "slot_embedding.learned_RD"),)

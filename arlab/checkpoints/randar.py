@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import torch
 
 from arlab.backbones.instruction_places import InstructionPlaces
+from arlab.backbones.places import Places
 from arlab.backbones.transformer import Transformer
-from arlab.checkpoints.family import GeneratorFamily
-from arlab.checkpoints.llama_names import MARKS, UNUSED, llama_backbone, llama_names
+from arlab.checkpoints.family import MOST_TOKENS
+from arlab.checkpoints.llama_family import LlamaFamily
+from arlab.checkpoints.llama_names import MARKS
 from arlab.checkpoints.llamagen_vq import LlamaGenVQ
 from arlab.checkpoints.maskgit_vq import MaskGITVQ
-from arlab.checkpoints.names import Names, constant, same
+from arlab.checkpoints.names import Rule, constant, same
 from arlab.checkpoints.shapes import Shapes
-from arlab.generators.generator import Generator
-from arlab.heads.discrete import DiscreteHead
 from arlab.orderings.random_instructed import RandomInstructed
 from arlab.orderings.set_sizes import CosineSizes
-from arlab.tokenizers.tokenizer import Tokenizer
+from arlab.ranges import require
 
 _INSTRUCTION = "pos_instruct_embeddings"
-PRESETS = {size: {"num_heads": num_heads, "grid": [16, 16]} for size, num_heads in {"l": 16, "xl": 20}.items()}
-WIDTHS = {"l": 1024, "xl": 1280}
+_SIZES = {"l": (16, 1024), "xl": (20, 1280)}
+"""Heads and width."""
+PRESETS = {size: {"num_heads": num_heads, "grid": [16, 16]} for size, (num_heads, _) in _SIZES.items()}
+WIDTHS = {size: width for size, (_, width) in _SIZES.items()}
 
 
-class RandAR(GeneratorFamily):
+class RandAR(LlamaFamily):
     """Class-conditional RandAR, L and XL.
 
     RandAR: Decoder-only Autoregressive Visual Generation in Random Orders, arXiv 2412.01827.
@@ -39,7 +42,6 @@ class RandAR(GeneratorFamily):
     """
 
     marks = (*MARKS, _INSTRUCTION)
-    unused = UNUSED
     tokenizers = (LlamaGenVQ, MaskGITVQ)
     presets = PRESETS
     widths = WIDTHS
@@ -53,33 +55,17 @@ class RandAR(GeneratorFamily):
         rope_base: float = 10000.0,
         norm_eps: float = 1e-5,
     ) -> None:
-        self.num_heads = num_heads
-        self.grid = grid
+        super().__init__(num_heads=num_heads, grid=grid, rope_base=rope_base, norm_eps=norm_eps)
+        require("num_steps", num_steps, at_least=1, at_most=MOST_TOKENS)
         self.num_steps = num_steps
-        self.rope_base = rope_base
-        self.norm_eps = norm_eps
 
-    def token_grid(self, shapes: Shapes) -> tuple[int, int]:
-        return self.sides("grid", self.grid)
+    def ordering(self, shapes: Shapes) -> RandomInstructed:
+        return RandomInstructed(set_sizes=CosineSizes(num_steps=self.num_steps))
 
-    def count_classes(self, shapes: Shapes) -> int:
-        return shapes.size("cls_embedding.embedding_table.weight") - 1
+    def places(self) -> Sequence[Places]:
+        return [InstructionPlaces(num_heads=self.need(self.num_heads), base=self.rope_base)]
 
-    def generator(self, shapes: Shapes, tokenizer: Tokenizer) -> Generator:
-        num_heads = self.need(self.num_heads)
-        backbone = llama_backbone(
-            shapes,
-            num_heads=num_heads,
-            rope_base=self.rope_base,
-            norm_eps=self.norm_eps,
-            places=[InstructionPlaces(num_heads=num_heads, base=self.rope_base)],
-        )
-        ordering = RandomInstructed(set_sizes=CosineSizes(num_steps=self.num_steps))
-        return Generator(tokenizer=tokenizer, ordering=ordering, backbone=backbone, head=DiscreteHead(), ema_decay=0)
-
-    def names(self, generator: Generator) -> Names:
-        assert isinstance(generator.backbone, Transformer)
+    def rules(self, backbone: Transformer) -> Iterable[Rule]:
         # An instruction is published as its place alone; the ordering's vector, which does not turn, adds nothing.
-        still = constant("slot_embedding.learned_RD", partial(torch.zeros, 1, generator.backbone.width))
-        instruction = same(_INSTRUCTION, "backbone.places.0.table")
-        return Names([*llama_names(generator.backbone.num_layers), instruction, still])
+        still = constant("slot_embedding.learned_RD", partial(torch.zeros, 1, backbone.width))
+        return same(_INSTRUCTION, "backbone.places.0.table"), still

@@ -7,7 +7,17 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
-from arlab.orderings.ordering import Drawn, Ordering, Prefix, condition_slots, single_grid, slots
+from arlab.orderings.ordering import (
+    Drawn,
+    Ordering,
+    Prefix,
+    Visibility,
+    by_step,
+    causal,
+    condition_slots,
+    single_grid,
+    slots,
+)
 from arlab.orderings.step import Kind, Layout, Progress, Read, Slots, Step
 from arlab.rng import Rng
 
@@ -25,12 +35,16 @@ class NextNeighbor(Ordering):
     A slot sees all slots at its distance and nearer.
 
     Neighboring Autoregressive Modeling for Efficient Visual Generation (NAR), arXiv 2503.10696.
+
+    Args:
+        causal_condition: whether a condition slot sees only itself and those before it, as the words of NAR's texts;
+            by default all of them.
     """
 
     carries = frozenset({Kind.COND, Kind.TOKEN, Kind.LEARNED})
 
-    def __init__(self) -> None:
-        pass
+    def __init__(self, *, causal_condition: bool = False) -> None:
+        self.causal_condition = causal_condition
 
     def refuse(self, layout: Layout, pyramid: object) -> None:
         single_grid(layout, type(self).__name__)
@@ -41,6 +55,15 @@ class NextNeighbor(Ordering):
     def directions(self, layout: Layout) -> tuple[tuple[int, ...], ...]:
         units = torch.eye(layout.num_axes, dtype=torch.long).flip(0)
         return tuple(tuple(unit) for unit in units.tolist())
+
+    def visibility(self, layout: Layout) -> Visibility:
+        return Visibility.RULE if self.causal_condition else Visibility.BY_STEP
+
+    def see(self, query: Slots, key: Slots) -> Tensor:
+        seen_QK = by_step(query, key)
+        if not self.causal_condition:
+            return seen_QK
+        return torch.where((query.kind == Kind.COND)[:, None], causal(query, key), seen_QK)
 
     def num_learned(self, layout: Layout, prefix: Prefix) -> int:
         return 0 if prefix.length else 1

@@ -9,7 +9,7 @@ import pytest
 from arlab.checkpoints.llamagen_vq import LlamaGenVQ
 from arlab.data.facts import DataFacts
 from arlab.tokenizers.quantizers.gradient_vq import GradientVectorQuantizer
-from arlab.tokenizers.quantizers.similarity import Cosine
+from arlab.tokenizers.quantizers.similarity import Cosine, Euclidean, Similarity
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
 from arlab.tokenizers.vqgan import VQGANAutoencoder
 from arlab.tokenizers.vqgan_parts import AttentionLevels, LatentConvs
@@ -21,6 +21,7 @@ def test_released_and_imported_it_is_the_same(seed: int, tmp_path: Path) -> None
     rng = dice(seed)
     multipliers = [1, *(rng.choice([1, 2]) for _ in range(rng.randint(1, 2)))]
     lowest = [len(multipliers) - 1]
+    similarity: Similarity = Cosine() if seed % 2 == 0 else Euclidean()
     tokenizer = VQTokenizer(
         facts=DataFacts("imagenet", 3, (256, 256)),
         autoencoder=VQGANAutoencoder(
@@ -32,8 +33,8 @@ def test_released_and_imported_it_is_the_same(seed: int, tmp_path: Path) -> None
             latent=LatentConvs(z_channels=rng.choice([8, 16])),
         ),
         quantizer=GradientVectorQuantizer(
-            codebook_size=rng.randint(5, 50), similarity=Cosine(), start_from_data=False, revive_below=0
+            codebook_size=rng.randint(5, 50), similarity=similarity, start_from_data=False, revive_below=0
         ),
         token_width=rng.choice([4, 8]),
     )
-    tokenizer_round_trip(LlamaGenVQ(), tokenizer, tmp_path)
+    tokenizer_round_trip(LlamaGenVQ(codebook_l2_norm=seed % 2 == 0), tokenizer, tmp_path)

@@ -44,7 +44,11 @@ def test_regions_must_be_what_its_learned_vectors_ask_for() -> None:
     _imported(generator, regions=(1, 6))
     with pytest.raises(ValueError, match=r"par\.pt: regions.*: 6 places are no square grid"):
         _imported(generator)
-    with pytest.raises(ValueError, match=r"spe_tok_embeddings\S* is of shape \(5, 4\), expected \(3, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"regions: expected 6 in all, one more than spe_tok_embeddings\S* has vectors"
+    ):
         _imported(generator, regions=(2, 2))
-    with pytest.raises(ValueError, match=r"ordering\.regions: \[6, 1\] do not divide"):
+    with pytest.raises(ValueError, match=r"par\.pt: regions: \[6, 1\] do not divide a grid of \[4, 6\]"):
         _imported(generator, regions=(6, 1))
+    with pytest.raises(ValueError, match=r"regions: expected \[high, wide\] of at least 1, got \[6\]"):
+        PAR(regions=(6,))

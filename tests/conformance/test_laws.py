@@ -52,6 +52,7 @@ FIXTURES = (
     (Masked(set_sizes=CosineSizes(num_steps=3)), (*FLAT, *PYRAMIDS), (0, 1, 3)),
     (Masked(set_sizes=LinearSizes(num_steps=3), choice=ConfidenceChoice()), FLAT, (0, 1, 3)),
     (RandomInstructed(set_sizes=CosineSizes(num_steps=3)), FLAT, (1, 3)),
+    (NextNeighbor(causal_condition=True), FLAT, (0, 1, 3)),
     (NextX(), CELLS, (0, 1, 3)),
     (NextBlock(), CELLS, (0, 1, 3)),
 )

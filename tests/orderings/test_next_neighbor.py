@@ -50,6 +50,16 @@ def test_the_first_token_mixes_all_ways_of_the_last_condition_slot() -> None:
     assert first.read.weight.tolist() == [[0.5, 0.5]]
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_words_of_a_text_see_all_others_or_those_before(causal: bool) -> None:
+    ordering, layout = NextNeighbor(causal_condition=causal), Layout(((2, 2),))
+    fed = ordering.training(layout, Prefix(3), SampleRng([0])).feed
+    seen = ordering.see(fed, fed)
+    assert seen[:3, :3].tolist() == (torch.ones(3, 3).tril() if causal else torch.ones(3, 3)).bool().tolist()
+    assert torch.equal(seen[3:], NextNeighbor().see(fed, fed)[3:])
+    assert not seen[:3, 3:].any()
+
+
 def test_without_condition_slots_a_learned_vector_begins() -> None:
     first = steps((2, 3), condition=0)[0]
     assert first.feed.kind.tolist() == [Kind.LEARNED]
