@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar, Self, TypeVar
 
 from torch import Tensor
@@ -30,6 +30,7 @@ class Family(Configurable, ABC):
 
     Attributes:
         marks: published names that any of its checkpoints has, and together no other family's.
+        other_marks: those of its checkpoints of other makes, where there are several.
         entries: where in a file the weights may lie, the first that is there; '' is the file itself.
         unused: regular expressions of published tensors that are no weights (tables of positions, masks).
         presets: options of each released size by its name.
@@ -37,10 +38,16 @@ class Family(Configurable, ABC):
     """
 
     marks: ClassVar[tuple[str, ...]]
+    other_marks: ClassVar[tuple[tuple[str, ...], ...]] = ()
     entries: ClassVar[tuple[str, ...]] = ("model", "module", "state_dict", "")
     unused: ClassVar[tuple[str, ...]] = ()
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     widths: ClassVar[Mapping[str, int]] = {}
+
+    @classmethod
+    def marked(cls, names: Collection[str]) -> tuple[str, ...]:
+        """Those of its marks that are among published names, all of one make; none, if it is none of its own."""
+        return next((marks for marks in (cls.marks, *cls.other_marks) if all(mark in names for mark in marks)), ())
 
     def informed(self, args: Mapping[str, object]) -> Self:
         """The same, with those options that were not given and that a file's own ``args`` tell.
@@ -86,6 +93,15 @@ class TokenizerFamily(Family):
     @abstractmethod
     def shrinks(self, shapes: Shapes) -> int:
         """Pixels along a side of a token."""
+
+    def image_size(self, shapes: Shapes, grid: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the images whose tokens lie on such a grid.
+
+        Raises:
+            ValueError: a tensor is missing.
+        """
+        side = self.shrinks(shapes)
+        return grid[0] * side, grid[1] * side
 
     @abstractmethod
     def tokenizer(self, shapes: Shapes, facts: DataFacts) -> Tokenizer:

@@ -99,7 +99,7 @@ def recognised(path: Path, among: Sequence[Family]) -> Found | None:
 def _recognised(path: Path, held: Mapping[str, object], among: Sequence[Family]) -> Found | None:
     for family in among:
         entry, tensors = tensors_in(held, family.entries)
-        if all(mark in tensors for mark in family.marks):
+        if family.marked(tensors):
             for name, value in tensors.items():
                 _refuse_unstored(path, name, value)
             try:
@@ -161,11 +161,12 @@ def import_released(
             f"{generator.path}: class {number} is called {known[number]!r}, and named {names[number]!r}; name none"
         )
     if isinstance(tokenizer, Found):
-        side = _shrinks(tokenizer)
-        made = _tokenizer(tokenizer, DataFacts(source, 3, (grid[0] * side, grid[1] * side), names))
+        made = _tokenizer(tokenizer, DataFacts(source, 3, _image_size(tokenizer, grid), names))
     else:
         made = _called(tokenizer, source, names)
-    if made.layout.finest != grid:
+    finest = made.layout.finest
+    # Tokens without places are one row of them.
+    if (finest if len(finest) > 1 else (1, *finest)) != grid:
         raise ValueError(f"{generator.path}: has a grid of {grid}, the tokenizer's is {made.layout.finest}")
     try:
         with uninitialised():
@@ -238,16 +239,16 @@ def _more(names: Sequence[str]) -> str:
 
 def _like(tensors: Mapping[str, Tensor], found: Found | None = None) -> str:
     """What a file looks like by its tensors; where it was found to be something, only what it looks like even more."""
-    own = set() if found is None else set(found.family.marks)
+    own = set() if found is None else set(found.family.marked(tensors))
     kinds = (*_concrete(GeneratorFamily), *_concrete(TokenizerFamily))
-    names = sorted(cls.__name__ for cls in kinds if own < set(cls.marks) <= tensors.keys())
+    names = sorted(cls.__name__ for cls in kinds if own < set(cls.marked(tensors)))
     return f"; it looks like {', '.join(names)}" if names else ""
 
 
-def _shrinks(found: Found) -> int:
+def _image_size(found: Found, grid: tuple[int, int]) -> tuple[int, int]:
     assert isinstance(found.family, TokenizerFamily)
     try:
-        return found.family.shrinks(found.shapes)
+        return found.family.image_size(found.shapes, grid)
     except ValueError as error:
         raise ValueError(f"{found.path}: {error}") from error
 

@@ -19,10 +19,11 @@ from arlab.checkpoints.family import GeneratorFamily
 from arlab.checkpoints.maskgit_vq import MaskGITVQ
 from arlab.checkpoints.names import BOTH, Names, Rule, Tensors, constant, cut, renamed, reordered
 from arlab.checkpoints.shapes import Shapes
-from arlab.checkpoints.sizes import grid_of, ratio_of
+from arlab.checkpoints.sizes import grid_of, ratio_of, refuse_other_codes
 from arlab.generators.generator import Generator
 from arlab.heads.discrete import DiscreteHead
 from arlab.orderings.random_causal import RandomCausal
+from arlab.ranges import require
 from arlab.tokenizers.tokenizer import Tokenizer
 
 _BLOCK = {
@@ -62,6 +63,7 @@ class RAR(GeneratorFamily):
     presets = PRESETS
 
     def __init__(self, *, rows: int = 0, norm_eps: float = 1e-6) -> None:
+        require("norm_eps", norm_eps, at_least=0)
         self.rows = rows
         self.norm_eps = norm_eps
 
@@ -74,6 +76,7 @@ class RAR(GeneratorFamily):
 
     def generator(self, shapes: Shapes, tokenizer: Tokenizer) -> Generator:
         hidden, width = (shapes.size("blocks.0.mlp.fc1.weight", axis) for axis in (0, 1))
+        refuse_other_codes(shapes.size("lm_head.weight"), tokenizer)
         norm = LayerNorm(eps=self.norm_eps)
         backbone = Transformer(
             width=width,

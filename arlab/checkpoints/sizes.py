@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from arlab.checkpoints.shapes import square
+from arlab.tokenizers.tokenizer import Tokenizer
 
 
 def ratio_of(hidden: int, width: int) -> float:
@@ -32,3 +33,15 @@ def grid_of(places: int, rows: int) -> tuple[int, int]:
     if rows < 0 or places % rows:
         raise ValueError(f"rows: {places} places are no grid of {rows} rows")
     return rows, places // rows
+
+
+def refuse_other_codes(codes: int, tokenizer: Tokenizer) -> None:
+    """See that a generator and a tokenizer have as many codes.
+
+    Raises:
+        ValueError: they have not, so that one is another's.
+    """
+    its = tokenizer.space.codebook_size
+    # One without codes is told so by the head.
+    if its not in (None, codes):
+        raise ValueError(f"has {codes} codes, its tokenizer {its}; name its own tokenizer")

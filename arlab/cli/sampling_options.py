@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,10 +29,10 @@ def add_sampling(options: Parser) -> None:
     )
     options.add_argument(
         "--temperature",
-        type=float,
         nargs="+",
         metavar="T",
-        help="0 takes the most likely token (1.0); several: one a step, the last from there on",
+        help="0 takes the most likely token (1.0); several: one a step, the last from there on; or a schedule, e.g. "
+        "Ramp start=1 end=0.5 (arlab list schedule)",
     )
     options.add_argument(
         "--top_k",
@@ -45,8 +46,8 @@ def add_sampling(options: Parser) -> None:
 
 def check_sampling(options: argparse.Namespace) -> None:
     """See that numbers are in range, before anything is read."""
-    for key in ("temperature", "top_k"):
-        for value in getattr(options, key) or ():
+    for key, values in (("temperature", _numbers(options.temperature)), ("top_k", options.top_k)):
+        for value in values or ():
             require(key, value, at_least=0)
     if options.guidance is not None and options.guidance_scale is not None:
         raise ValueError("guidance_scale: given beside guidance; give one of the two")
@@ -93,11 +94,50 @@ def drawing_of(options: argparse.Namespace) -> Drawing:
     from arlab.generators.guidance import Guidance
     from arlab.generators.schedules import PerStep
 
-    temperature, top_k = options.temperature or [1.0], options.top_k or [0]
+    top_k = options.top_k or [0]
     return Drawing(
         guidance=None if options.guidance is None else named(options.guidance, Guidance, "guidance"),
         guidance_scale=1.0 if options.guidance_scale is None else options.guidance_scale,
-        temperature=PerStep(values=tuple(temperature)) if len(temperature) > 1 else temperature[0],
+        temperature=_temperature(options.temperature),
         top_k=PerStep(values=tuple(top_k)) if len(top_k) > 1 else top_k[0],
         top_p=1.0 if options.top_p is None else options.top_p,
     )
+
+
+def _temperature(words: Sequence[str] | None) -> float | Schedule:
+    """What the words after --temperature say; none is 1.
+
+    Raises:
+        ValueError: they are neither numbers nor a schedule.
+    """
+    from arlab.discovery import named
+    from arlab.generators.schedules import PerStep, Schedule
+
+    if words is None:
+        return 1.0
+    numbers = _numbers(words)
+    if numbers is None:
+        return named(words, Schedule, "temperature")
+    return PerStep(values=numbers) if len(numbers) > 1 else numbers[0]
+
+
+def _numbers(words: Sequence[str] | None) -> tuple[float, ...] | None:
+    """These words as numbers, if the first is one.
+
+    Raises:
+        ValueError: others are not.
+    """
+    if not words or not _number(words[0]):
+        return None
+    for word in words:
+        if not _number(word):
+            raise ValueError(f"temperature: expected numbers, or a schedule and its options, got {word!r}")
+    return tuple(float(word) for word in words)
+
+
+def _number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 
 from arlab.configurable import Configurable
+from arlab.orderings.choices import left, softness
 from arlab.orderings.step import Progress
 from arlab.ranges import require
 
@@ -72,6 +73,27 @@ class SmoothRamp(Schedule):
 
     def at(self, progress: Progress) -> float:
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * _share(progress))) / 2
+
+
+class Fading(Schedule):
+    """τ (1 - r), r the share of the steps that are over after this one: the last step takes the most likely tokens.
+
+    MaskGIT as TiTok's code has it draws tokens at the temperature of the noise on their confidences.
+
+    An Image is Worth 32 Tokens for Reconstruction and Generation (TiTok), arXiv 2406.07550.
+
+    Args:
+        temperature: τ.
+        softened: multiplied by 0.5 + 0.8 (1 - r), as in ``ConfidenceChoice``.
+    """
+
+    def __init__(self, *, temperature: float = 1.0, softened: bool = False) -> None:
+        require("schedule.temperature", temperature, at_least=0)
+        self.temperature = temperature
+        self.softened = softened
+
+    def at(self, progress: Progress) -> float:
+        return self.temperature * left(progress) * (softness(progress) if self.softened else 1)
 
 
 def _share(progress: Progress) -> float:

@@ -64,14 +64,17 @@ class ConfidenceChoice(Choice):
         temperature: τ; 0 keeps the most confident tokens, without noise.
         by_logit: look at logits (TiTok) rather than log-probabilities (MaskGIT), where the head has them; logits are
             guided, but not divided by the temperature at which tokens are drawn.
+        softened: the noise is multiplied by 0.5 + 0.8 (1 - r), as where TiTok's figures are measured: there, logits are
+            divided by it first.
     """
 
     draws_all = True
 
-    def __init__(self, *, temperature: float = 4.5, by_logit: bool = False) -> None:
+    def __init__(self, *, temperature: float = 4.5, by_logit: bool = False, softened: bool = False) -> None:
         require("ordering.choice.temperature", temperature, at_least=0)
         self.temperature = temperature
         self.by_logit = by_logit
+        self.softened = softened
 
     def ranks(self, drawn: Drawn | None, count: int, progress: Progress, rng: Rng) -> Tensor:
         # Drawn in any case, so that what is drawn after it does not depend on who looks.
@@ -81,6 +84,16 @@ class ConfidenceChoice(Choice):
             sure_BM = drawn.logit
         if sure_BM is None:
             return gumbel_BM.argsort(dim=-1, descending=True)
-        amount = self.temperature * (1 - (progress.step + 1) / progress.steps)
+        amount = self.temperature * left(progress) * (softness(progress) if self.softened else 1)
         confidence_BM = sure_BM.detach().to(gumbel_BM) + amount * gumbel_BM
         return confidence_BM.argsort(dim=-1, descending=True, stable=True)
+
+
+def left(progress: Progress) -> float:
+    """1 - r: the share of the steps still to come after this one."""
+    return 1 - (progress.step + 1) / progress.steps
+
+
+def softness(progress: Progress) -> float:
+    """0.5 + 0.8 (1 - r): what TiTok's code divides logits by."""
+    return 0.5 + 0.8 * left(progress)

@@ -22,7 +22,7 @@ from arlab.cli.papers import Paper, papers_in
 from arlab.configurable import Configurable, from_spec
 from arlab.data.digits import Digits
 from arlab.discovery import discover
-from arlab.generators.schedules import PerStep
+from arlab.generators.schedules import PerStep, Ramp
 from arlab.orderings.traversal import Traversal
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
 from tests.tiny_runs import save_run, tiny_generator
@@ -153,6 +153,12 @@ def test_several_numbers_are_one_a_step():
     assert main(["sample", RUN, *arguments]) == 0
     temperature, top_k = PerStep(values=(1.5, 0)), PerStep(values=(6, 3, 0))
     pictures = arlab.load(RUN).sample(num_images=4, temperature=temperature, top_k=top_k)
+    assert np.array_equal(np.asarray(Image.open("grid.png")), pictures.grid())
+
+
+def test_a_schedule_of_temperatures_is_named():
+    assert main(["sample", RUN, "--num_images", "4", "--temperature", "Ramp", "start=1.5", "end=0"]) == 0
+    pictures = arlab.load(RUN).sample(num_images=4, temperature=Ramp(start=1.5, end=0.0))
     assert np.array_equal(np.asarray(Image.open("grid.png")), pictures.grid())
 
 

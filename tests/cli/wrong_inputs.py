@@ -586,6 +586,16 @@ ROWS = (
         "out: folder.png is a folder; name a .png file",
     ),
     Row("a temperature below zero", "sample RUN --temperature -1", "temperature: must be at least 0, got -1.0"),
+    Row(
+        "a temperature that is no number",
+        "sample RUN --temperature 1 warm",
+        "temperature: expected numbers, or a schedule and its options, got 'warm'",
+    ),
+    Row(
+        "a schedule that is not there",
+        "sample RUN --temperature warm",
+        "temperature: no Schedule is called 'warm'; there are: Fading, PerStep, Ramp, SmoothRamp",
+    ),
 )
 
 # Where there is no GPU.

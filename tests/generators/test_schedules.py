@@ -8,7 +8,7 @@ import torch
 
 from arlab.configurable import from_spec
 from arlab.generators.sampler import Sampler
-from arlab.generators.schedules import PerStep, Ramp, Schedule, SmoothRamp
+from arlab.generators.schedules import Fading, PerStep, Ramp, Schedule, SmoothRamp
 from arlab.heads.head import Sampling
 from arlab.orderings.step import Progress
 from tests.tiny import tiny_generator
@@ -25,6 +25,9 @@ def test_by_hand() -> None:
     half = 0.5**0.5
     assert at(SmoothRamp(start=3.0, end=1.0), 5) == pytest.approx([3.0, 2 + half, 2.0, 2 - half, 1.0])
     assert at(Ramp(start=2.0, end=1.0), 1) == at(SmoothRamp(start=2.0, end=1.0), 1) == [2.0]
+    assert at(Fading(temperature=4.0), 4) == pytest.approx([3.0, 2.0, 1.0, 0.0])
+    softened = [3.0 * 1.1, 2.0 * 0.9, 1.0 * 0.7, 0.0]
+    assert at(Fading(temperature=4.0, softened=True), 4) == pytest.approx(softened)
 
 
 def test_a_sampler_asks_them_at_each_step() -> None:
@@ -63,6 +66,7 @@ def test_only_the_steps_meant_are_changed() -> None:
         (lambda: PerStep(values=(math.nan,)), "schedule.values: must be at least 0, got nan"),
         (lambda: Ramp(start=-1.0), "schedule.start: must be at least 0, got -1.0"),
         (lambda: SmoothRamp(end=math.inf), "schedule.end: must be at least 0, got inf"),
+        (lambda: Fading(temperature=math.nan), "schedule.temperature: must be at least 0, got nan"),
         (lambda: Sampler(temperature=-1.0), "temperature: must be at least 0, got -1.0"),
         (lambda: Sampler(top_k=-1), "top_k: must be at least 0, got -1"),
         (lambda: Sampler(temperature=Ramp(), top_p=0.0), "top_p: must be positive and at most 1, got 0.0"),

@@ -145,6 +145,9 @@ def test_confidence_is_log_prob_or_logit_plus_annealed_gumbel_noise() -> None:
     gumbel = -(-SampleRng([7]).uniform(3).log()).log()
     expected = (log_prob + 2.0 * 0.75 * gumbel).argsort(descending=True)[0].tolist()
     assert rank(ConfidenceChoice(temperature=2.0), 0, seed=7) == expected
+    # Softened, it is log p / s + τ (1 - r) g, s = 0.5 + 0.8 · 0.75.
+    softened = (log_prob / 1.1 + 2.0 * 0.75 * gumbel).argsort(descending=True)[0].tolist()
+    assert rank(ConfidenceChoice(temperature=2.0, softened=True), 0, seed=7) == softened
     # A Gumbel-perturbed ranking begins with i as often as softmax(confidence / temperature) says.
     first = [rank(ConfidenceChoice(temperature=1 / 0.75), 0, seed)[0] for seed in range(3000)]
     shares = torch.tensor(first).bincount(minlength=3) / 3000
