@@ -10,6 +10,7 @@ import yaml
 
 from arlab.cli.main import main
 from arlab.data.digits import Digits
+from arlab.generators.conditioners import ClassLabel
 from arlab.runs import resolve
 from arlab.runs.card import card as describe
 from arlab.runs.checkpoint import KEY
@@ -65,6 +66,23 @@ def test_measuring_is_offered_where_the_data_are_known() -> None:
     for data in (Digits().spec(), None):
         text = describe({**held, KEY: {**held[KEY], "data": data}}, name="mine")
         assert ("arlab evaluate FOLDER" in text) == (data is not None)
+
+
+@pytest.mark.parametrize(
+    ("class_names", "drop_probability", "advised"),
+    [(["bag", "shoe"], None, True), (["bag", "shoe"], 0.1, True), (["bag", "shoe"], 0.0, False), ([], None, False)],
+)
+def test_guidance_is_advised_where_there_is_something_to_compare_with(
+    class_names: list[str], drop_probability: float | None, advised: bool
+) -> None:
+    held = resolve.read(RUN)
+    options = dict(held[KEY]["model"]["init_args"])
+    if drop_probability is not None:
+        options["conditioner"] = ClassLabel(drop_probability=drop_probability).spec()
+    model, facts = {**held[KEY]["model"], "init_args": options}, {**held[KEY]["facts"], "class_names": class_names}
+    text = describe({**held, KEY: {**held[KEY], "model": model, "facts": facts}}, name="mine")
+    assert ("arlab sample FOLDER --num_images 8\n" in text) == (".sample(num_images=8)" in text) == (not advised)
+    assert ("--num_images 8 --guidance_scale 2\n" in text) == ("guidance_scale=2.0)" in text) == advised
 
 
 def test_figures_stand_with_interval_and_protocol() -> None:

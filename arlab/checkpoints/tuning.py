@@ -10,7 +10,6 @@ import yaml
 from arlab.generators.captions import Captions
 from arlab.generators.generator import Generator
 
-CONFIG_FILE = "config.yaml"
 _STEPS = 2000
 _BATCH_SIZE = 16
 _LEARNING_RATE = 1e-4

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from arlab.checkpoints.tuning import CONFIG_FILE, tuning
-from arlab.data.facts import DataFacts
+from arlab.checkpoints.tuning import tuning
 from arlab.data.folder import ImageFolder
 from arlab.generators.generator import Generator
 from arlab.module import Module
+from arlab.runs.beside import CONFIG_FILE
 from arlab.runs.card import CARD_FILE, card
 from arlab.runs.checkpoint import KEY, ORIGIN, header
 from arlab.runs.export import write
@@ -36,14 +36,5 @@ def write_run(model: Module, out: Path, *, images: Path | None, told: str) -> Pa
         entry["tokenizer"] = {"state_dict": model.tokenizer.module.state_dict()}
         beside[CONFIG_FILE] = tuning(model, out, images)
     checkpoint = {"state_dict": model.state_dict(), KEY: entry}
-    beside[CARD_FILE] = card(checkpoint, name=out.resolve().name)
+    beside[CARD_FILE] = card(checkpoint, name=out.resolve().name, trains_on=CONFIG_FILE in beside)
     return write(checkpoint, out, beside)
-
-
-def folder_facts(root: Path) -> DataFacts:
-    """What a folder of images is called, and its classes, one folder each.
-
-    Raises:
-        ValueError: there is no such folder, or no images in it.
-    """
-    return ImageFolder(root=str(root), image_size=1).facts

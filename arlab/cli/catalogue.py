@@ -263,8 +263,12 @@ def _aliases(base: Component) -> set[str]:
 
 
 def _offered(cls: type[Configurable]) -> bool:
-    """Not classes that hide, exist inside a function only, speak for another component, or of a plugin left out."""
+    """Not classes that hide, exist inside a function only, speak for another component, or of a plugin left out.
+
+    Nor families of released weights, which no configuration names.
+    """
     hides = cls.__name__.startswith("_") or "<locals>" in cls.__qualname__ or not plugins.offered(cls)
+    hides = hides or cls.__module__.startswith("arlab.checkpoints.")
     return not hides and cls.spec is Configurable.spec
 
 

@@ -48,6 +48,7 @@ def settings(measurement: Measurement) -> dict[str, Any]:
         "seed": measurement.seed,
         "batch_size": measurement.batch_size,
         "device": measurement.device,
+        **({} if measurement.image_size is None else {"image_size": measurement.image_size}),
     }
 
 

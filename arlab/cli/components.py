@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PAIRS = "pairs"
 """Stands where a kind does, and asks which of two kinds go together."""
+FAMILIES = "families"
+"""The same, and asks whose released weights can be imported."""
 _WIDTH_OF_FILES = 140
 
 
@@ -27,16 +29,23 @@ def list_components(argv: list[str]) -> int:
     """Run ``arlab list``."""
     parser = Parser(
         command="list",
-        description="The components a configuration can name, by kind; or which orderings and heads go together.",
-        examples="  arlab list\n  arlab list orderings\n  arlab list pairs\n  arlab list pairs NextScale",
+        description="The components a configuration can name, by kind; or which orderings and heads go together;\n"
+        "or the families of released weights that arlab import reads.",
+        examples="  arlab list\n  arlab list orderings\n  arlab list pairs\n  arlab list pairs NextScale\n"
+        "  arlab list families\n  arlab list families llamagen",
     )
-    parser.add_argument("kind", nargs="?", metavar="KIND", help="orderings, heads, tokenizers, ... (all); or pairs")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="of pairs: an ordering or a head, shown in full")
+    parser.add_argument(
+        "kind", nargs="?", metavar="KIND", help="orderings, heads, tokenizers, ... (all); or pairs, or families"
+    )
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="of pairs: an ordering or a head; of families: one; shown in full"
+    )
     parser.add_argument("--markdown", action="store_true", help="of pairs: a table for documents, and nothing else")
     parser.add_plugins()
     options = parser.read(argv)
-    if options.kind != PAIRS and (options.name is not None or options.markdown):
-        given = options.name or "--markdown"
+    full = options.kind == PAIRS or (options.kind == FAMILIES and not options.markdown)
+    if not full and (options.name is not None or options.markdown):
+        given = "--markdown" if options.markdown else options.name
         raise ValueError(f"list: unexpected {given!r}; it is for the matrix of orderings and heads: arlab list pairs")
 
     from arlab.cli.catalogue import WITHOUT_BASE, kinds, of_kind
@@ -50,6 +59,10 @@ def list_components(argv: list[str]) -> int:
         from arlab.cli.pairs import list_pairs
 
         return list_pairs(console, options.name, markdown=options.markdown)
+    if options.kind == FAMILIES:
+        from arlab.cli.families import list_families
+
+        return list_families(console, options.name)
     if options.kind is not None:
         console.print(_table(of_kind(options.kind)))
         return 0
@@ -65,6 +78,7 @@ def list_components(argv: list[str]) -> int:
     for kind, members in grouped.items():
         console.print(Text(f"\n{kind}", style="bold"))
         console.print(_table(members))
+    console.print(Text("\nreleased weights that can be imported: arlab list families"))
     return 0
 
 
@@ -137,7 +151,7 @@ def description(component: Component) -> Group:
         Text(component.body + "\n"),
     ]
     if component.options:
-        parts += [Text("options", style="bold"), _options(component), Text("")]
+        parts += [Text("options", style="bold"), options_table(component), Text("")]
     if component.abstract:
         methods = ", ".join(sorted(getattr(component.cls, "__abstractmethods__", ())))
         parts += [Text.assemble(("to write one", "bold"), f"\n  subclass it and define {methods}\n")]
@@ -153,21 +167,22 @@ def description(component: Component) -> Group:
     return Group(*parts)
 
 
-def _options(component: Component) -> Table:
+def options_table(component: Component) -> Table:
+    """Its options, with types, defaults and help."""
     table = Table(box=None, header_style="bold", pad_edge=True)
     for name in ("name", "type", "default"):
         table.add_column(name, overflow="fold")
     table.add_column("help", ratio=1)
     stand_ins = component.stand_ins
     for option in component.options:
-        default = "required" if option.required else stand_ins.get(option.name) or _yaml(option.default)
+        default = "required" if option.required else stand_ins.get(option.name) or yaml_text(option.default)
         choices = f" [{', '.join(option.choices)}]" if option.choices else ""
         table.add_row(*map(Text, (option.name, option.type, default, f"{option.help}{choices}".strip())))
     return table
 
 
-def _yaml(value: object) -> str:
-    """A value as it would stand in a configuration file."""
+def yaml_text(value: object) -> str:
+    """A value as it would stand in a configuration file, on one line."""
     import yaml
 
     written: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1000)

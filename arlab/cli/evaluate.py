@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from arlab.cli.image_size import sides
 from arlab.cli.parser import Parser
 from arlab.cli.sampling_options import KEYS, add_sampling, check_sampling
 from arlab.plugins import load_found, load_named
@@ -18,10 +19,11 @@ _EXAMPLES = """\
   arlab evaluate runs/fashion/raster --num_images 5000 --guidance_scale 1.5
   arlab evaluate runs/emoji32/tokenizers/vq --split test --network EfficientNetLite0
   arlab evaluate RUN --network LPIPS vgg=vgg16.pth linear=vgg_linear.pth --out lpips.json
+  arlab evaluate RUN --image_size 256 --network Inception weights=FILE
   arlab list feature_networks"""
 _SPLITS = ("train", "validation", "test")
 _MOST_IMAGES = 1_000_000
-_OF_GENERATORS = (*KEYS, "features")
+_OF_GENERATORS = (*KEYS, "features", "image_size")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,13 @@ def parser() -> Parser:
         nargs="+",
         metavar="WORD",
         help="a feature network, then its KEY=VALUE (FashionClassifier for gray images, EmojiClassifier for RGB)",
+    )
+    options.add_argument(
+        "--image_size",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="pixels (height, width) that generated images are brought to, and real ones read at (the generator's)",
     )
     add_sampling(options)
     options.add_argument("--batch_size", type=int, default=64, metavar="N", help="images at a time (%(default)s)")
@@ -114,6 +123,8 @@ def _check(options: argparse.Namespace) -> None:
         if value is not None:
             require(key, value, at_least=1, at_most=_MOST_IMAGES)
     require("seed", options.seed, at_least=0, below=2**63)
+    if options.image_size is not None:
+        sides(options.image_size)
     check_sampling(options)
     if options.out is not None:
         if options.out.suffix.lower() != ".json":

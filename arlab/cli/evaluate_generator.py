@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Mapping
 
 from rich import box
@@ -11,6 +12,7 @@ from rich.table import Table
 
 import arlab
 from arlab.cli.evaluate import Places
+from arlab.cli.image_size import sides
 from arlab.cli.progress import Progress
 from arlab.cli.sampling_options import drawing_of
 from arlab.cli.summary import say
@@ -61,7 +63,7 @@ def evaluate_generator(options: argparse.Namespace, subject: Subject, places: Pl
         ValueError: its images are not there, or cannot be measured so.
     """
     with Progress("batches") as progress:
-        evaluation, shown = measure(subject, measurement_of(options), progress.step)
+        evaluation, shown = measure(subject, _measurement(options), progress.step)
     pictures = {
         "samples": samples_picture(shown),
         "steps": steps_picture(shown),
@@ -79,6 +81,12 @@ def evaluate_generator(options: argparse.Namespace, subject: Subject, places: Pl
     for name, path in files.items():
         say(console, f"{name}: {path}")
     say(console, f"metrics: {places.file}")
+
+
+def _measurement(options: argparse.Namespace) -> Measurement:
+    """With the size of images, which no other command has."""
+    size = None if options.image_size is None else sides(options.image_size)
+    return dataclasses.replace(measurement_of(options), image_size=size)
 
 
 def _table(evaluation: Evaluation) -> Table:
@@ -104,8 +112,10 @@ def _numbers(figure: Figure) -> tuple[str, str, str]:
 def _told(figures: Mapping[str, Figure]) -> list[str]:
     """The protocol of quality, in words."""
     how = next(figure.protocol for figure in figures.values() if figure.protocol.feature_hash is not None)
+    sized = [] if how.image_size is None else [f"generated images brought to {how.image_size}"]
     return [
         f"{how.num_images} generated images against {how.num_real} {how.split} images of {how.data}",
+        *sized,
         f"seen by {how.feature_network} {str(how.feature_hash)[:8]}; {_sampling(how)}",
     ]
 

@@ -56,7 +56,10 @@ def main(argv: list[str]) -> int:
         folder = export(run, options.out or Path(scratch) / "export", name=options.push)
         files = sorted(folder.iterdir())
         size = sum(path.stat().st_size for path in files)
-        print(f"{options.out or options.push}  {size / 2**20:.3g} MiB: {', '.join(path.name for path in files)}")
+        told = f"{size / 2**20:.3g} MiB: {', '.join(path.name for path in files)}"
+        # Each place is told once the files are there.
+        if options.out is not None:
+            print(f"{options.out}  {told}", flush=True)
         if options.push is not None:
-            print(push(folder, options.push, private=not options.public))
+            print(f"{push(folder, options.push, private=not options.public)}  {told}")
     return 0

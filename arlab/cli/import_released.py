@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from arlab.cli.image_size import sides
 from arlab.cli.parser import Parser
 from arlab.runs.files import refuse_unwritable
 
@@ -27,7 +28,6 @@ _EXAMPLES = """\
   arlab import vq_ds16_c2i.pt --family llamagen --out released/llamagen_vq16
   arlab sample released/llamagen_b --guidance_scale 4 --classes 207 360 --num_images 8"""
 
-_MOST_PIXELS = 4096
 _UNKNOWN = "unknown"
 
 
@@ -43,7 +43,10 @@ def parser() -> Parser:
         "files", nargs="+", type=Path, metavar="FILE", help=".safetensors, or PyTorch's .pt, .pth, ..."
     )
     options.add_argument(
-        "--family", required=True, metavar="NAME", help="whose weights they are: llamagen, var, mar, ..."
+        "--family",
+        required=True,
+        metavar="NAME",
+        help="whose weights they are: llamagen, var, ... (arlab list families)",
     )
     options.add_argument("--preset", metavar="NAME", help="a released size; it sets what the tensors do not tell")
     options.add_argument(
@@ -81,6 +84,7 @@ def main(argv: list[str]) -> int:
 
     from arlab.checkpoints.importing import import_released, recognise, recognised
     from arlab.checkpoints.writing import write_run
+    from arlab.cli.credits import credits
     from arlab.cli.quiet import quiet
     from arlab.discovery import discover
     from arlab.runs.export import refuse_taken
@@ -93,12 +97,12 @@ def main(argv: list[str]) -> int:
     discover()
     family, *tokenizers = _families(options)
     generator, tokenizer = _roles(options, [recognise(path, [family, *tokenizers]) for path in options.files])
+    if tokenizer is None and options.tokenizer is None and generator is not None:
+        # Files that trainers wrote may hold both.
+        tokenizer = recognised(generator.path, tokenizers)
     made_by: Found | Tokenizer | None = tokenizer
     if options.tokenizer is not None:
         made_by = load_tokenizer(options.tokenizer, AnyTokenizer)
-    if made_by is None and generator is not None:
-        # Files that trainers wrote may hold both.
-        made_by = recognised(generator.path, tokenizers)
     if made_by is None:
         kinds = " or ".join(type(each).__name__ for each in tokenizers)
         raise ValueError(
@@ -107,7 +111,8 @@ def main(argv: list[str]) -> int:
     size = _image_size(options, generator)
     model = import_released(generator, made_by, class_names=names, source=source, image_size=size)
     _refuse_other_size(options, family, model)
-    folder = write_run(model, options.out, images=options.images, told=_told(options, family))
+    told = credits(generator, options.preset, options.tokenizer if tokenizer is None else tokenizer)
+    folder = write_run(model, options.out, images=options.images, told=told)
     _say(model, folder, [each for each in (generator, tokenizer) if each is not None])
     return 0
 
@@ -125,7 +130,10 @@ def _families(options: argparse.Namespace) -> list[Family]:
         raise ValueError(f"family: no family is called {options.family!r}; there are: {', '.join(known)}")
     wanted = known[options.family.lower()]
     kinds: list[type[Family]] = [wanted, *wanted.tokenizers]
-    words = [*_preset(wanted, options.preset), *options.settings]
+    preset, keys = _preset(wanted, options.preset), [word.partition("=")[0] for word in options.settings]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise ValueError(f"set: {twice} is given {keys.count(twice)} times; give it once")
+    words = [*preset, *options.settings]
     for word in words:
         key, equals, _ = word.partition("=")
         if not equals:
@@ -170,8 +178,19 @@ def _built(kind: type[F], words: Sequence[str]) -> F:
     for word in words:
         key, _, value = word.partition("=")
         if key in hints:
-            given[key] = resolve(_read(value, key), hints[key], f"set: {key}")
+            try:
+                given[key] = resolve(_read(value, key), hints[key], f"set: {key}")
+            except ValueError as error:
+                raise ValueError(f"{error}{_meaning(kind, key)}") from error
     return from_spec({"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": given}, kind)
+
+
+def _meaning(kind: type[Family], key: str) -> str:
+    """What an option is, and how it is written where that is a list."""
+    from arlab.cli.catalogue import Component
+
+    option = next(each for each in Component(kind).options if each.name == key)
+    return f" ({option.help.rstrip('.')}){f'; a list is written {key}=[A,B]' if 'list' in option.type else ''}"
 
 
 def _read(value: str, key: str) -> object:
@@ -215,7 +234,7 @@ def _classes(options: argparse.Namespace) -> tuple[tuple[str, ...] | None, str]:
             raise ValueError(f"classes: {options.classes} holds a name twice")
         return names, _UNKNOWN
     if options.images is not None:
-        from arlab.checkpoints.writing import folder_facts
+        from arlab.data.folder import folder_facts
 
         facts = folder_facts(options.images)
         return facts.class_names, facts.source
@@ -231,19 +250,7 @@ def _image_size(options: argparse.Namespace, generator: Found | None) -> tuple[i
         return IMAGE_SIZE
     if generator is not None:
         raise ValueError("image_size: is told by the generator's tokens; leave it out")
-    if len(given) > 2 or min(given) < 1 or max(given) > _MOST_PIXELS:
-        raise ValueError(f"image_size: expected one or two numbers from 1 to {_MOST_PIXELS}, got {given}")
-    return given[0], given[-1]
-
-
-def _told(options: argparse.Namespace, family: Family) -> str:
-    """Where it comes from, for its card."""
-    from arlab.cli.papers import papers_in
-
-    files = ", ".join(path.name for path in options.files)
-    preset = f" {options.preset}" if options.preset else ""
-    papers = [str(paper) for paper in papers_in(inspect.getdoc(family) or "")]
-    return "; ".join([f"{type(family).__name__}{preset} ({files})", *papers])
+    return sides(given)
 
 
 def _say(model: Module, folder: Path, found: Sequence[Found]) -> None:

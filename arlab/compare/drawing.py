@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from arlab.compare.class_turns import class_turns
+from arlab.compare.measured_size import Size, brought_to
 from arlab.generators.generator import Generator
 from arlab.generators.sampler import Partial, Sampler
 from arlab.images import to_uint8
@@ -32,6 +33,7 @@ class Drawer:
         counts: real images of each class, whose proportions the drawn images have.
         seed: of all randomness.
         batch_size: images at a time, which changes none of them.
+        size: (H, W) that they are brought to; None: their own.
     """
 
     generator: Generator
@@ -39,6 +41,7 @@ class Drawer:
     counts: tuple[int, ...]
     seed: int
     batch_size: int
+    size: Size | None = None
 
     def labels(self, number_N: Tensor) -> Tensor:
         """The class of each number, (N,); 0 without classes."""
@@ -58,13 +61,13 @@ class Drawer:
             label_N: other classes than their own.
         """
         label_N = self.labels(number_N) if label_N is None else label_N
-        channels, (height, width) = self.generator.facts.channels, self.generator.facts.image_size
+        channels, (height, width) = self.generator.facts.channels, self.size or self.generator.facts.image_size
         drawn = [torch.empty(0, channels, height, width, dtype=torch.uint8)]
         for first in range(0, len(number_N), self.batch_size):
             part = slice(first, first + self.batch_size)
             seeds = [mix_seed(self.seed, number) for number in number_N[part].tolist()]
             samples = self.sampler.sample(self.generator, label_N[part], seeds=seeds, on_step=on_step)
-            drawn.append(to_uint8(samples.images).cpu())
+            drawn.append(self._pixels(samples.images))
         return torch.cat(drawn)
 
     def strip(self, number_N: Tensor) -> tuple[Tensor, tuple[int, ...]]:
@@ -79,13 +82,16 @@ class Drawer:
             number = progress.step + 1
             # The finished images come after the last one.
             if number in _spaced(progress.steps) and number < progress.steps:
-                shown.setdefault(number, []).append(to_uint8(partial.preview()).cpu())
+                shown.setdefault(number, []).append(self._pixels(partial.preview()))
             last.add(progress.steps)
 
         last: set[int] = set()
         finished_NCHW = self.draw(number_N, on_step)
         steps = (*sorted(shown), *last)
         return torch.stack([*(torch.cat(shown[number]) for number in sorted(shown)), finished_NCHW]), steps
+
+    def _pixels(self, image_BCHW: Tensor) -> Tensor:
+        return to_uint8(brought_to(image_BCHW, self.size)).cpu()
 
 
 def _spaced(steps: int) -> set[int]:

@@ -20,13 +20,14 @@ from torch import Tensor
 from arlab.compare.cost import sampling_cost
 from arlab.compare.drawing import Drawer
 from arlab.compare.likelihood import likelihood
+from arlab.compare.measured_size import asked_size, images_at, in_words
 from arlab.compare.measurement import FEWEST_REAL, Measurement
 from arlab.compare.real_images import Looked, chosen, look
 from arlab.compare.record import Evaluation, Shown
 from arlab.compare.showing import show
 from arlab.compare.subject import Subject, open_subject
 from arlab.data.data import Part
-from arlab.data.loaders import Split
+from arlab.data.loaders import LoadedData, Split
 from arlab.data.stream import Images
 from arlab.features.classifier import shipped
 from arlab.generators.generator import Generator
@@ -101,17 +102,26 @@ class _Evaluating:
         generator.to(device)
         generator.tokenizer.module.to(device)
         self.data = subject.images()
+        self.size = asked_size(measurement.image_size, self.facts.image_size)
+        # Likelihood and tokenizer are of the model's own images, whatever size is compared.
+        self.compared = self.data if self.size is None else images_at(self.data, self.size)
 
     def run(self) -> tuple[Evaluation, Shown]:
         """Figures and pictures."""
         subject, measurement, generator, facts = self.subject, self.measurement, self.generator, self.facts
-        part = self._part(measurement.split)
+        part = self._part(self.compared, measurement.split)
         on_batch = self._batches("real images", len(part), _SEEN_AT_ONCE)
         looked = self._look(part, min(_CLASSES, max(1, facts.num_classes)), on_batch)
-        drawer = Drawer(generator, measurement.sampler, looked.counts, measurement.seed, measurement.batch_size)
-        data = f"{self.data.facts.source} {looked.digest[:8]}"
-        protocol = measurement.drawn(generator, len(part), data)
-        of_real = Protocol(split=protocol.split, ema=protocol.ema, data=data)
+        drawer = Drawer(
+            generator, measurement.sampler, looked.counts, measurement.seed, measurement.batch_size, self.size
+        )
+        protocol = measurement.drawn(generator, len(part), self._named(looked.digest))
+        of_own = protocol
+        if self.size is not None:
+            protocol = dataclasses.replace(protocol, image_size=in_words(self.size, facts.image_size))
+            part = self._part(self.data, measurement.split)
+            of_own = dataclasses.replace(of_own, data=self._named(self._look(part, 1).digest))
+        of_real = Protocol(split=of_own.split, ema=of_own.ema, data=of_own.data)
 
         pixel_MCHW = self._draw(drawer, measurement.count(len(part)))
         train = self._seen(Split.TRAIN)
@@ -127,7 +137,7 @@ class _Evaluating:
             drawer.labels(torch.arange(measurement.batch_size)),
             batch_size=measurement.batch_size,
             seed=measurement.seed,
-            protocol=protocol,
+            protocol=of_own,
         )
         evaluation = Evaluation(
             run=subject.run,
@@ -150,15 +160,18 @@ class _Evaluating:
 
     # ---- images
 
-    def _part(self, split: Split) -> Part:
+    def _named(self, digest: str) -> str:
+        return f"{self.data.facts.source} {digest[:8]}"
+
+    def _part(self, data: LoadedData, split: Split) -> Part:
         """The real images of a part that count.
 
         Raises:
             ValueError: there are none.
         """
-        part = self.data.part(split)
+        part = data.part(split)
         if len(part) < FEWEST_REAL:
-            name = self.data.facts.source
+            name = data.facts.source
             raise ValueError(
                 f"split: the {split.value} part of {name} has {len(part)} images, too few to compare with; at least "
                 f"{FEWEST_REAL} are needed"
@@ -192,7 +205,7 @@ class _Evaluating:
 
     def _seen(self, split: Split) -> Seen:
         """Real images as the network sees them; it sees them once."""
-        part = self._part(split)
+        part = self._part(self.compared, split)
         return see_cached(
             self.network,
             part,
@@ -205,10 +218,12 @@ class _Evaluating:
 
     def _content(self, split: Split, part: Part) -> str:
         """What the real images are, so that features of others are never taken for theirs."""
-        if self.data.content() is None:
+        data = self.compared
+        if data.content() is None:
             # Where they do not say, they are looked at; most ship with a package.
             return self._look(part, 1).digest
-        return f"{identity_of_data(self.data)} {self.data.sample()} {split.value} {len(self.data.part(split))}"
+        # The identity counts the size that they are read at.
+        return f"{identity_of_data(data)} {data.sample()} {split.value} {len(data.part(split))}"
 
     def _quality(self, generated: Seen, train: Seen, protocol: Protocol) -> dict[str, Figure]:
         split, names = self.measurement.split, self.facts.class_names
@@ -237,7 +252,7 @@ class _Evaluating:
     def _nearest(self, generated: Seen, train: Seen) -> Tensor:
         """The training images nearest to the first generated ones, (G, C, H, W) uint8."""
         nearest_G = nearest(generated.feature_ND[:_NEIGHBOURS], train.feature_ND).row_M
-        return to_uint8(self._part(Split.TRAIN).batch(nearest_G, known=False).image).cpu()
+        return to_uint8(self._part(self.compared, Split.TRAIN).batch(nearest_G, known=False).image).cpu()
 
     def _batches(self, what: str, images: int, batch_size: int) -> Callable[[], None]:
         """Tells that a batch is done."""

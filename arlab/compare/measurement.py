@@ -21,6 +21,7 @@ MOST_IMAGES = 100_000
 FEWEST_IMAGES = 8
 """Generated ones; their halves, of which intervals are taken, need neighbours."""
 FEWEST_REAL = 6
+_MOST_PIXELS = 4096
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Measurement:
         batch_size: images at a time.
         device: by name; None: the accelerator where there is one.
         features: the folder that features of real images are kept in; None: ``features`` among the runs.
+        image_size: (H, W) that generated images are brought to and real ones are read at; None: the generator's own.
 
     Raises:
         ValueError: a number is out of range.
@@ -49,12 +51,15 @@ class Measurement:
     batch_size: int = 64
     device: str | None = None
     features: Path | None = None
+    image_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.num_images is not None:
             require("num_images", self.num_images, at_least=FEWEST_IMAGES, at_most=MOST_IMAGES)
         require("seed", self.seed, at_least=0, below=2**63)
         require("batch_size", self.batch_size, at_least=1)
+        for side in self.image_size or ():
+            require("image_size", side, at_least=1, at_most=_MOST_PIXELS)
 
     @property
     def folder(self) -> Path:

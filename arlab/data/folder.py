@@ -129,6 +129,15 @@ class ImageFolder(OwnData):
         return Source(_Files(self.root, listing.names, self.channels, self.background), listing.labels)
 
 
+def folder_facts(root: Path) -> DataFacts:
+    """What a folder of images is called, and its classes, one folder each.
+
+    Raises:
+        ValueError: there is no such folder, or no images in it.
+    """
+    return ImageFolder(root=str(root), image_size=1).facts
+
+
 class _Files(Pictures):
     threads = 8
 

@@ -32,6 +32,7 @@ class Protocol:
         guidance: the schedule of the guidance scale, where it is not one number.
         interval: how the interval was taken.
         machine: what speed was measured on.
+        image_size: what generated images were brought to, and from what, where they were.
     """
 
     split: str
@@ -53,6 +54,7 @@ class Protocol:
     guidance: str | None = None
     interval: str | None = None
     machine: str | None = None
+    image_size: str | None = None
 
     def to_json(self) -> str:
         """One JSON object, keys in the order above."""

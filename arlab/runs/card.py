@@ -13,23 +13,32 @@ from typing import Any
 
 import yaml
 
+from arlab.runs.beside import CONFIG_FILE
 from arlab.runs.checkpoint import KEY, ORIGIN, STARTED_FROM
 from arlab.runs.content import content_of
 from arlab.runs.resolve import figures_beside
 
 CARD_FILE = "README.md"
+_HERE = "--model.tokenizer FOLDER --model.initialisation.run FOLDER"
 _PARTS = ("tokenizer", "ordering", "backbone", "head", "conditioner", "autoencoder", "quantizer")
 _CLASSES_SHOWN = 10
 _PAPER = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 
 
-def card(checkpoint: Mapping[str, Any], *, name: str, figures: Mapping[str, Any] | None = None) -> str:
+def card(
+    checkpoint: Mapping[str, Any],
+    *,
+    name: str,
+    figures: Mapping[str, Any] | None = None,
+    trains_on: bool = False,
+) -> str:
     """Markdown with the front matter that model hubs read.
 
     Args:
         checkpoint: what is exported; see ``arlab.runs.checkpoint``.
         name: of the folder, or OWNER/NAME on a hub.
         figures: what ``measured`` found.
+        trains_on: a configuration that trains it on lies beside it.
     """
     entry = checkpoint[KEY]
     generates = "tokenizer" in entry
@@ -45,7 +54,7 @@ def card(checkpoint: Mapping[str, Any], *, name: str, figures: Mapping[str, Any]
             "| | |\n|---|---|",
             *(f"| {key} | {_cell(value)} |" for key, value in _facts(checkpoint)),
             "",
-            *_use(name, generates, measurable=entry.get("data") is not None),
+            *_use(entry, name, generates, trains_on),
             *_measured(figures),
         ]
     )
@@ -103,10 +112,11 @@ def _facts(checkpoint: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "written by", f"arlab {entry['version']}"
 
 
-def _use(name: str, generates: bool, *, measurable: bool) -> Iterator[str]:
-    on_hub = "/" in name
+def _use(entry: Mapping[str, Any], name: str, generates: bool, trains_on: bool) -> Iterator[str]:
+    on_hub, guided = "/" in name, generates and _guided(entry)
     call = f'arlab.from_pretrained("{name}")' if on_hub else 'arlab.load("FOLDER")'
-    then = ".sample(num_images=8, guidance_scale=2.0)  # the last line of a notebook cell shows them"
+    options = "num_images=8, guidance_scale=2.0" if guided else "num_images=8"
+    then = f".sample({options})  # the last line of a notebook cell shows them"
     yield "## Use\n"
     yield "FOLDER is where these files lie; what the table leaves out is in `arlab.json`.\n"
     yield "```python\nimport arlab\n"
@@ -114,14 +124,24 @@ def _use(name: str, generates: bool, *, measurable: bool) -> Iterator[str]:
     yield "```\n"
     yield "```bash"
     if on_hub:
-        yield f'hf download {name} --include "*.safetensors" "*.json" --local-dir FOLDER'
+        more = f' "{CONFIG_FILE}"' if trains_on else ""
+        yield f'hf download {name} --include "*.safetensors" "*.json"{more} --local-dir FOLDER'
     if generates:
-        yield "arlab sample FOLDER --num_images 8 --guidance_scale 2"
+        yield f"arlab sample FOLDER --num_images 8{' --guidance_scale 2' if guided else ''}"
     else:
         yield "arlab fit --config EXPERIMENT --model.tokenizer FOLDER   # a generator on its tokens"
-    if measurable:
+    if trains_on:
+        yield f"arlab fit --config FOLDER/{CONFIG_FILE} {_HERE} --data.root IMAGES   # trains it on"
+    if entry.get("data") is not None:
         yield "arlab evaluate FOLDER"
     yield "```\n"
+
+
+def _guided(entry: Mapping[str, Any]) -> bool:
+    """Whether there are classes, and training dropped them now and then, so that guidance has what it compares with."""
+    conditioner = entry["model"]["init_args"].get("conditioner") or {}
+    drops = (conditioner.get("init_args") or {}).get("drop_probability", 1)
+    return bool((entry.get("facts") or {}).get("class_names")) and drops > 0
 
 
 def _measured(figures: Mapping[str, Any] | None) -> Iterator[str]:

@@ -4,6 +4,7 @@
     tokenizer.safetensors   those of a generator's frozen tokenizer
     arlab.json              format, spec of the model and its data, data facts, versions
     README.md               a card for people and model hubs (``arlab.runs.card``)
+    config.yaml             of an imported generator: what trains it on (``arlab.runs.beside``)
 
 The folder is a RUN like any other: ``arlab sample``, ``arlab.load`` and ``tokenizer:`` keys take it.
 """
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from arlab.plugins import FOLDER
 from arlab.runs import resolve
+from arlab.runs.beside import CONFIG_FILE, configuration
 from arlab.runs.card import CARD_FILE, card, measured
 from arlab.runs.checkpoint import FORMAT, KEY
 from arlab.runs.files import written_whole
@@ -44,9 +46,12 @@ def export(run: str | Path, out: str | Path, *, name: str | None = None) -> Path
         ValueError: there is no such run, or ``out`` is there already and not an empty folder.
     """
     refuse_taken(Path(out))
-    held = resolve.read(run)
-    told = card(held, name=name or Path(out).resolve().name, figures=measured(resolve.resolve(run)))
-    return write(held, Path(out), {CARD_FILE: told})
+    held, path = resolve.read(run), resolve.resolve(run)
+    # On a hub nobody's own folders are told; there it is one called as the repository.
+    config = configuration(path, Path(out).as_posix() if name is None else name.rpartition("/")[2])
+    called = name or Path(out).resolve().name
+    told = card(held, name=called, figures=measured(path), trains_on=config is not None)
+    return write(held, Path(out), {CARD_FILE: told} | ({} if config is None else {CONFIG_FILE: config}))
 
 
 def refuse_taken(out: Path) -> None:

@@ -13,6 +13,9 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LONGEST = 200
 # Of a repository nothing else is asked for: what an export holds, and no code.
 _FILES = [EXPORT_FILE, "*.safetensors", "README.md", "config.yaml"]
+# What one export has and the next one in the same repository may not.
+_LEFT = ["tokenizer.safetensors", "config.yaml"]
+_FORBIDDEN, _FORBIDS = (401, 403), "the hub lets you not write there (hf auth login?)"
 
 
 def download(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> Path:
@@ -46,6 +49,8 @@ def download(name: str, *, revision: str | None = None, cache_dir: str | Path | 
 def push(folder: Path, name: str, *, private: bool = True) -> str:
     """Upload an export, into a repository that is made where there is none; gives its address.
 
+    Of an export that was there before no file is left over.
+
     Args:
         folder: of the export.
         name: OWNER/NAME.
@@ -58,11 +63,9 @@ def push(folder: Path, name: str, *, private: bool = True) -> str:
     try:
         api = hub.HfApi()
         url = str(api.create_repo(name, repo_type="model", private=private, exist_ok=True))
-        api.upload_folder(repo_id=name, folder_path=str(folder), commit_message="arlab export")
+        api.upload_folder(repo_id=name, folder_path=str(folder), commit_message="arlab export", delete_patterns=_LEFT)
     except Exception as error:  # of the hub, of its network client, of the file system
-        refused = getattr(error, "response", None) is not None or isinstance(error, hub.errors.LocalTokenNotFoundError)
-        what = "the hub lets you not write there (hf auth login?)" if refused else "the hub cannot be reached"
-        raise ValueError(f"push: {name}: {what}: {_told(error)}") from error
+        raise ValueError(f"push: {name}: {_why_not(hub, error)}") from error
     return url
 
 
@@ -91,10 +94,30 @@ def _why(hub: Any, error: Exception, revision: str | None) -> str:
         return f"the hub has no revision {revision!r} of it"
     if isinstance(error, hub.errors.RepositoryNotFoundError):
         return "no such folder here, and the hub shows you no such repository (to see private ones: hf auth login)"
-    if getattr(error, "response", None) is None:
+    if isinstance(error, hub.errors.HFValidationError):
+        return f"no such folder here, and no name on the hub ({_told(error)})"
+    answer = _answer(error)
+    if answer is None:
         return f"no such folder here, and the hub cannot be reached ({_told(error)})"
-    return f"the hub refuses ({_told(error)})"
+    return f"the hub refuses ({_told(answer)})"
 
 
-def _told(error: Exception) -> str:
+def _why_not(hub: Any, error: Exception) -> str:
+    """What went wrong with an upload, in words."""
+    if isinstance(error, hub.errors.HFValidationError):
+        return f"no name on the hub: {_told(error)}"
+    answer: Any = _answer(error)
+    if answer is None:
+        return f"the hub cannot be reached: {_told(error)}"
+    return f"{_FORBIDS if answer.response.status_code in _FORBIDDEN else 'the hub refuses'}: {_told(answer)}"
+
+
+def _answer(error: BaseException | None) -> BaseException | None:
+    """The error that holds what the hub answered; the client raises others because of it. None where it did not."""
+    while error is not None and getattr(error, "response", None) is None:
+        error = error.__cause__
+    return error
+
+
+def _told(error: BaseException) -> str:
     return " ".join(str(error).split())[:_LONGEST] or type(error).__name__

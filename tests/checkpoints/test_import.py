@@ -59,11 +59,47 @@ def test_an_import_is_a_run_like_any_other(capsys: pytest.CaptureFixture[str]) -
     assert pictures.images.shape == (2, 3, 16, 16)
     card = Path("released/tiny/README.md").read_text()
     assert yaml.safe_load(card.split("---")[1])["library_name"] == "arlab"
-    assert "released weights of LlamaGen (gpt.pt, vq.pt); Autoregressive Model Beats Diffusion" in card
-    assert "](https://arxiv.org/abs/2406.06525)" in card
-    # It stays said when the import is exported again.
-    assert main(["export", "released/tiny", "--out", "again"]) == 0
-    assert "released weights of LlamaGen" in Path("again/README.md").read_text()
+    assert "released weights of LlamaGen (gpt.pt); Autoregressive Model Beats Diffusion" in card
+    assert "](https://arxiv.org/abs/2406.06525); its tokenizer: LlamaGenVQ (vq.pt).\n" in card
+    assert "arlab fit --config FOLDER/config.yaml --model.tokenizer FOLDER --model.initialisation.run FOLDER " in card
+
+
+def test_an_export_of_an_import_is_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*IMPORT, *OUT]) == 0
+    assert main(["export", "released/tiny", "--out", "again/there"]) == 0
+    card, former = Path("again/there/README.md").read_text(), Path("released/tiny/README.md").read_text()
+    assert card == former.replace("# tiny", "# there")
+    # Its configuration names the folder that it lies in.
+    config, former = Path("again/there/config.yaml").read_text(), Path("released/tiny/config.yaml").read_text()
+    assert config == former.replace("released/tiny", "again/there")
+    assert config.count("again/there") == 3
+    # As its owner left it, where it begins with nothing here.
+    Path("released/tiny/config.yaml").write_text("# mine\nmodel: {class_path: Generator}\n")
+    assert main(["export", "released/tiny", "--out", "third"]) == 0
+    assert Path("third/config.yaml").read_text() == "# mine\nmodel: {class_path: Generator}\n"
+    Path("released/tiny/config.yaml").write_text("model: [")
+    told = refused(["export", "released/tiny", "--out", "fourth"], capsys)
+    assert told == "released/tiny/config.yaml: not a readable configuration; mend it, or move it away"
+
+
+def test_each_file_is_credited_as_what_it_is() -> None:
+    def credit(out: str) -> str:
+        return str(json.loads(Path(f"{out}/arlab.json").read_text())["origin"])
+
+    # A tokenizer is not the paper's whose generator it is used by.
+    assert main(["import", "vq.pt", "--family", "nar", "--image_size", "16", "--out", "vq"]) == 0
+    assert credit("vq") == "LlamaGenVQ (vq.pt)"
+    assert main(["import", "gpt.pt", "--tokenizer", "vq", *SETTINGS, "--out", "first"]) == 0
+    assert credit("first").endswith(", arXiv 2406.06525; its tokenizer: LlamaGenVQ (vq.pt)")
+    # Of a generator's run its tokenizer alone.
+    assert main(["import", "gpt.pt", "--tokenizer", "first", *SETTINGS, "--out", "second"]) == 0
+    assert credit("second") == credit("first")
+    # One trained here.
+    entry = json.loads(Path("vq/arlab.json").read_text())
+    del entry["origin"]
+    Path("vq/arlab.json").write_text(json.dumps(entry))
+    assert main(["import", "gpt.pt", "--tokenizer", "vq", *SETTINGS, "--out", "third"]) == 0
+    assert credit("third").endswith("; its tokenizer: vq, trained with arlab")
 
 
 @pytest.mark.parametrize("to", [torch.float16, torch.bfloat16, torch.float64])
@@ -150,8 +186,7 @@ def test_it_is_trained_on_with_other_classes(capsys: pytest.CaptureFixture[str])
     assert main(["sample", str(run), "--num_images", "3", "--out", "grid.png"]) == 0
     assert main(["export", str(run), "--out", "exported"]) == 0
     assert (
-        "trained with arlab on mine, from the weights of LlamaGen (gpt.pt, vq.pt)"
-        in Path("exported/README.md").read_text()
+        "trained with arlab on mine, from the weights of LlamaGen (gpt.pt); " in Path("exported/README.md").read_text()
     )
 
 
@@ -328,6 +363,15 @@ COMMANDS = (
     ("gpt.pt vq.pt --family llamagen --preset huge", "preset: LlamaGen has no 'huge'; it has: b_256, "),
     ("gpt.pt vq.pt --family llamagen --set heads=4", "set: LlamaGen has no setting 'heads'; it has: captions, "),
     ("gpt.pt vq.pt --family llamagen --set num_heads", "set: expected KEY=VALUE, got 'num_heads'"),
+    (
+        "gpt.pt vq.pt --family llamagen --set num_heads=4 grid=[8,8] num_heads=2",
+        "set: num_heads is given 2 times; give",
+    ),
+    (
+        "gpt.pt vq.pt --family llamagen --set num_heads=4 grid=16",
+        "set: grid: expected a list of int or null, got 16 (tokens along height and width; 16 for 256 pixels, 24 for "
+        "384); a list is written grid=[A,B]",
+    ),
     ("gpt.pt vq.pt --family llamagen --set num_heads=four", "set: num_heads: expected int or null, got 'four'"),
     ("gpt.pt vq.pt --family llamagen --set num_heads=4.5", "set: num_heads: expected int or null, got 4.5"),
     ("gpt.pt vq.pt --family llamagen --set grid=8", "set: grid: expected a list of int or null, got 8"),
@@ -344,14 +388,14 @@ COMMANDS = (
     ),
     (
         "gpt.pt vq.pt --family llamagen --set num_heads=5 grid=[8,8]",
-        "gpt.pt: backbone.attention.num_heads: 5 heads do not divide a width of 64",
+        "gpt.pt: num_heads: must divide a width of 64 into multiples of 4, got 5",
     ),
     (
         "gpt.pt vq.pt --family llamagen",
         "gpt.pt: its tensors do not tell num_heads, grid; give --set num_heads=... grid=..., or a released size by "
         "--preset b_256|",
     ),
-    ("gpt.pt vq.pt --family llamagen --preset b_256", "gpt.pt: backbone.attention.num_heads: 12 heads do not divide"),
+    ("gpt.pt vq.pt --family llamagen --preset b_256", "gpt.pt: num_heads: must divide a width of 64 into "),
     ("gpt.pt {S}", "files: LlamaGen needs its tokenizer: name the file of a LlamaGenVQ, too, or --tokenizer RUN"),
     ("gpt.pt gpt.pt {S}", "files: gpt.pt and gpt.pt are both of a generator; name one"),
     ("vq.pt gpt.pt vq.pt {S}", "files: vq.pt and vq.pt are both of a tokenizer; name one"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from arlab.checkpoints.importing import families
-from arlab.cli import export, import_released, sample
+from arlab.cli import evaluate, export, import_released, sample
 from arlab.cli.main import COMMANDS
 from arlab.cli.sampling_options import drawing_of
 
@@ -31,6 +31,8 @@ def test_its_commands_are_understood(line: str) -> None:
             assert any(setting.partition("=")[0] in inspect.signature(kind).parameters for kind in kinds)
     elif name == "sample":
         drawing_of(sample.parser().read(words))
+    elif name == "evaluate":
+        evaluate.parser().read(words)
     elif name == "export":
         export.parser().read(words)
 

@@ -14,7 +14,7 @@ from arlab.conformance.subject import ordering_cases
 from arlab.conformance.trials import Trial, trials
 from arlab.heads.backbone_denoiser import BackboneDenoiser
 from arlab.heads.diffusion import DiffusionHead
-from arlab.heads.diffusion_samplers import DDIM
+from arlab.heads.diffusion_samplers import DDIM, DPMSolver2M
 from arlab.heads.discrete import DiscreteHead
 from arlab.heads.flow import FlowHead
 from arlab.heads.step_transformer import StepTransformer
@@ -69,6 +69,7 @@ VARIANTS: tuple[Configurable, ...] = (
     FlowHead(denoiser=StepTransformer(width=32, num_blocks=1)),
     DiffusionHead(denoiser=BackboneDenoiser()),
     DiffusionHead(sampler=DDIM()),
+    DiffusionHead(sampler=DPMSolver2M()),
 )
 
 
