@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -70,6 +73,13 @@ class VAR(GeneratorFamily):
     def names(self, generator: Generator) -> Names:
         places = _places(generator.layout, generator.conditioner.num_slots)
         return Names([*var_names(generator), places, same("lvl_embed.weight", "backbone.places.1.table")])
+
+    def refuse_tables(self, generator: Generator, tensors: Mapping[str, Tensor]) -> None:
+        """Of which scale each place is stands beside the weights."""
+        level_L = tensors.get("lvl_1L", torch.empty(0)).flatten().tolist()
+        told, given = [len(list(places)) for _, places in itertools.groupby(level_L)], list(generator.layout.sizes)
+        if told and told != given:
+            raise ValueError(f"patch_nums: by its lvl_1L its scales are of {told} places, got scales of {given}")
 
     def _scales(self, shapes: Shapes) -> Layout:
         """The scales, seen to be as many, of as many places, as there are tensors for."""

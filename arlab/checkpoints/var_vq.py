@@ -18,6 +18,7 @@ from arlab.pyramids.scale import ScalePyramid
 from arlab.tokenizers.quantizers.gradient_vq import GradientVectorQuantizer
 from arlab.tokenizers.quantizers.phi import PhiConvolutions, taken
 from arlab.tokenizers.quantizers.pyramid_quantizer import PyramidQuantizer
+from arlab.tokenizers.quantizers.similarity import Angle
 from arlab.tokenizers.tokenizer import Tokenizer
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
 from arlab.tokenizers.vqgan import VQGANAutoencoder
@@ -27,11 +28,12 @@ _PHI = "quantize.quant_resi"
 
 
 class VARVQ(TokenizerFamily):
-    """The VQVAE of VAR; its tensors tell all but the scales, among them which of them share a convolution φ.
+    """The VQVAE of VAR; its tensors tell all but the options below; also which scales share a convolution φ.
 
     Args:
         patch_nums: the scales, coarse to fine: sides, or [height, width] of a grid.
         phi_ratio: r of φ(h) = (1 - r) h + r conv(h).
+        using_znorm: whether the nearest code is that of the nearest direction; not so in the release.
     """
 
     marks = ("encoder.mid.attn_1.qkv.weight", "quantize.embedding.weight")
@@ -39,9 +41,16 @@ class VARVQ(TokenizerFamily):
     # How often codes were used.
     unused = (r"^quantize\.ema_vocab_hit_SV$",)
 
-    def __init__(self, *, patch_nums: list[int | list[int]] | None = None, phi_ratio: float = 0.5) -> None:
+    def __init__(
+        self,
+        *,
+        patch_nums: list[int | list[int]] | None = None,
+        phi_ratio: float = 0.5,
+        using_znorm: bool = False,
+    ) -> None:
         self.patch_nums = patch_nums
         self.phi_ratio = phi_ratio
+        self.using_znorm = using_znorm
 
     def shrinks(self, shapes: Shapes) -> int:
         return shrinks(shapes, _STYLE)
@@ -61,7 +70,10 @@ class VARVQ(TokenizerFamily):
         return PyramidQuantizer(
             pyramid=ScalePyramid(patch_nums=patch_nums),
             quantizer=GradientVectorQuantizer(
-                codebook_size=shapes.size("quantize.embedding.weight"), start_from_data=False, revive_below=0
+                codebook_size=shapes.size("quantize.embedding.weight"),
+                similarity=Angle() if self.using_znorm else None,
+                start_from_data=False,
+                revive_below=0,
             ),
             refinement=self._phi(shapes),
         )

@@ -68,11 +68,26 @@ def test_what_is_added_to_the_first_scale_stands_on_its_places(tmp_path: Path) -
 
 def test_a_trainers_file_holds_it_deeper(tmp_path: Path) -> None:
     made = small([1, 2, 3])
-    buffers = {"lvl_1L": torch.zeros(1, 14), "attn_bias_for_masking": torch.zeros(1, 1, 14, 14)}
+    buffers = {"lvl_1L": levels([1, 4, 9]), "attn_bias_for_masking": torch.zeros(1, 1, 14, 14)}
     state = {"config": {"patch_nums": (1, 2, 3)}, "var_wo_ddp": released(VAR(), made) | buffers, "vae_local": {}}
     torch.save({"epoch": 3, "trainer": state, "args": ""}, tmp_path / "ar-ckpt-last.pth")
     found = recognise(tmp_path / "ar-ckpt-last.pth", [VAR(patch_nums=[1, 2, 3])])
     assert isinstance(import_released(found, made.tokenizer.module), Generator)
+
+
+def levels(sizes: list[int]) -> Tensor:
+    """Of which scale each place is, as it is released."""
+    return torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))[None]
+
+
+def test_other_scales_of_as_many_places_are_refused(tmp_path: Path) -> None:
+    made = small([1, [2, 3], 4])
+    save_file(released(VAR(), made) | {"lvl_1L": levels([1, 9, 13])}, tmp_path / "var.safetensors")
+    found = recognise(tmp_path / "var.safetensors", [VAR(patch_nums=[1, [2, 3], 4])])
+    with pytest.raises(
+        ValueError, match=r"patch_nums: by its lvl_1L .* \[1, 9, 13\] places, got scales of \[1, 6, 16\]"
+    ):
+        import_released(found, made.tokenizer.module)
 
 
 def test_one_file_of_a_trainer_is_generator_and_tokenizer(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from arlab.pyramids.scale import ScalePyramid
 from arlab.tokenizers.quantizers.gradient_vq import GradientVectorQuantizer
 from arlab.tokenizers.quantizers.phi import PhiConvolutions
 from arlab.tokenizers.quantizers.pyramid_quantizer import PyramidQuantizer
+from arlab.tokenizers.quantizers.similarity import Angle
 from arlab.tokenizers.vq_tokenizer import VQTokenizer
 from tests.checkpoints.laws import dice, tokenizer_round_trip
 from tests.checkpoints.var_models import whole_tokenizer
@@ -30,11 +31,17 @@ def test_released_and_imported_it_is_the_same(num: int | None, tmp_path: Path) -
     patch_nums = [*rng.choice(SCALES), 256 // 2 ** (levels - 1)]
     quantizer = PyramidQuantizer(
         pyramid=ScalePyramid(patch_nums=patch_nums),
-        quantizer=GradientVectorQuantizer(codebook_size=rng.randint(5, 50), start_from_data=False, revive_below=0),
+        quantizer=GradientVectorQuantizer(
+            codebook_size=rng.randint(5, 50),
+            similarity=Angle() if num == 1 else None,
+            start_from_data=False,
+            revive_below=0,
+        ),
         refinement=None if num is None else PhiConvolutions(ratio=ratio, num=num),
     )
     tokenizer = whole_tokenizer(rng, quantizer, width, 256, levels, kernel=rng.choice([1, 3]))
-    tokenizer_round_trip(VARVQ(patch_nums=patch_nums, phi_ratio=ratio), tokenizer, tmp_path)
+    family = VARVQ(patch_nums=patch_nums, phi_ratio=ratio, using_znorm=num == 1)
+    tokenizer_round_trip(family, tokenizer, tmp_path)
 
 
 def quantizer(num: int, levels: int) -> PyramidQuantizer:

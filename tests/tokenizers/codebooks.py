@@ -11,7 +11,7 @@ from arlab.tokenizers.quantizers.gradient_vq import GradientVectorQuantizer
 from arlab.tokenizers.quantizers.lfq import LFQ
 from arlab.tokenizers.quantizers.passage import RotationTrick
 from arlab.tokenizers.quantizers.quantizer import Codebook
-from arlab.tokenizers.quantizers.similarity import Cosine
+from arlab.tokenizers.quantizers.similarity import Angle, Cosine
 from arlab.tokenizers.quantizers.simvq import SimVQ
 from arlab.tokenizers.quantizers.vq import VectorQuantizer
 
@@ -34,6 +34,9 @@ EVERY: dict[str, Callable[[], Codebook]] = {
         similarity=Cosine(),
         passage=RotationTrick(),
         entropy=EntropyLoss(temperature=0.3),
+    ),
+    "gradient-angle": lambda: GradientVectorQuantizer(
+        codebook_size=16, decay=0.5, revive_below=0.3, similarity=Angle()
     ),
     "simvq": lambda: SimVQ(codebook_size=16),
     "simvq-rotation-entropy": lambda: SimVQ(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from arlab.tokenizers.quantizers.gradient_vq import GradientVectorQuantizer
-from arlab.tokenizers.quantizers.similarity import Cosine, Similarity
+from arlab.tokenizers.quantizers.similarity import Angle, Cosine, Similarity
 
 
 def bound(
@@ -71,6 +71,19 @@ def test_cosine_compares_directions_and_gives_unit_vectors() -> None:
     chosen_T = cosine_TV.gather(1, ids_T[:, None])
     torch.testing.assert_close(quantized.loss, 2.5 * ((2 - 2 * chosen_T) / 3).mean())
     torch.testing.assert_close(quantizer(7 * z_BChw).vectors, quantized.vectors)
+
+
+def test_angle_compares_directions_and_gives_codes_as_they_are() -> None:
+    quantizer = bound(similarity=Angle()).eval()
+    quantizer.codebook.data = torch.randn(8, 3) * torch.rand(8, 1)
+    z_BChw = latents()
+    quantized = quantizer(z_BChw)
+    cosine_TV = torch.cosine_similarity(flat(z_BChw)[:, None], quantizer.codebook[None], dim=-1)
+    ids_T = quantized.tokens.flatten()
+    assert torch.equal(ids_T, cosine_TV.argmax(-1))
+    torch.testing.assert_close(flat(quantized.vectors), quantizer.codebook[ids_T])
+    apart_TC = flat(z_BChw) - quantizer.codebook[ids_T]
+    torch.testing.assert_close(quantized.loss, 2.5 * apart_TC.square().mean())
 
 
 def test_it_starts_as_published_or_from_the_data() -> None:

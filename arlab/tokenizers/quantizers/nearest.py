@@ -42,7 +42,8 @@ class Nearest:
     def code(self, z_TC: Tensor, codebook_VC: Tensor, *, training: bool) -> Coded:
         """The nearest codes with what is learned from them; the entropy loss only in training."""
         z_TC, codebook_VC = self.similarity.place(z_TC), self.similarity.place(codebook_VC)
-        distance_TV = relative_distance(z_TC, codebook_VC)
+        compared = self.similarity.compared
+        distance_TV = relative_distance(compared(z_TC), compared(codebook_VC))
         ids_T = distance_TV.argmin(-1)
         code_TC = F.embedding(ids_T, codebook_VC)
         loss = self.commitment_weight * F.mse_loss(z_TC, code_TC.detach())

@@ -21,6 +21,10 @@ class Similarity(Configurable, ABC):
     def place(self, x: Tensor) -> Tensor:
         """Vectors (..., C) to where they are compared; placing twice is placing once."""
 
+    def compared(self, placed: Tensor) -> Tensor:
+        """Of placed vectors (..., C) what the distance is taken of: all of them, or their directions alone."""
+        return placed
+
 
 class Euclidean(Similarity):
     """Vectors stay where they are: the nearest code is argmin |z - e|."""
@@ -38,6 +42,19 @@ class Cosine(Similarity):
 
     def place(self, x: Tensor) -> Tensor:
         return F.normalize(x, dim=-1)
+
+
+class Angle(Similarity):
+    """Vectors stay where they are, but the nearest code is argmax cos(z, e): lengths are told, and not compared.
+
+    VAR's tokenizer with ``using_znorm`` (arXiv 2404.02905); the released one is Euclidean.
+    """
+
+    def place(self, x: Tensor) -> Tensor:
+        return x
+
+    def compared(self, placed: Tensor) -> Tensor:
+        return F.normalize(placed, dim=-1)
 
 
 def relative_distance(z_TC: Tensor, code_VC: Tensor) -> Tensor:
