@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Self, cast
 
 import torch
 
@@ -12,21 +13,24 @@ from arlab.backbones.mixed_axes import MixedAxes
 from arlab.backbones.noised_modulation import NoisedOnly
 from arlab.backbones.norms import NoQKNorm, NormedQK, RMSNorm
 from arlab.backbones.transformer import Transformer
+from arlab.checkpoints.acdit_args import told_by
 from arlab.checkpoints.family import GeneratorFamily
 from arlab.checkpoints.names import BOTH, Names, Rule, constant, renamed, reordered
-from arlab.checkpoints.sd_kl import SDKL
+from arlab.checkpoints.sd_kl import SDKL, DeprecatedDiffusersKL, DiffusersKL
 from arlab.checkpoints.shapes import Shapes
 from arlab.checkpoints.sizes import ratio_of
+from arlab.configurable import from_spec
 from arlab.generators.conditioners import ClassLabel
 from arlab.generators.generator import Generator
 from arlab.heads.backbone_denoiser import BackboneDenoiser
 from arlab.heads.diffusion import DiffusionHead
-from arlab.heads.diffusion_samplers import DDIM
+from arlab.heads.diffusion_samplers import DPMSolver2M
 from arlab.heads.diffusion_targets import PredictsNoise
 from arlab.heads.diffusion_variances import SmallVariance
 from arlab.heads.noise_schedules import LinearSchedule
 from arlab.orderings.entities import Cells
 from arlab.orderings.next_block import NextBlock
+from arlab.ranges import require
 from arlab.tokenizers.tokenizer import Tokenizer
 
 _BLOCK = {
@@ -44,37 +48,62 @@ _HEAD_WIDTH = 64
 _SIX = (2, 5, 1, 4, 0, 3)
 # Published as shift, scale; ours are scale, shift.
 _TWO = (1, 0)
+# Of 256 pixels, in four blocks.
+_RELEASED: Mapping[str, object] = {"grid": [32, 32], "block": [16, 16]}
 
 
 class ACDiT(GeneratorFamily):
-    """ACDiT of images, on latents of one vector a place.
-
-    Published are draws by 25 steps of a solver of second order (DPM-Solver++); its first order is DDIM, used here.
+    """ACDiT of images, on latents of one vector a place. Files of its training tell grid, block and split in ``args``.
 
     ACDiT: Interpolating Autoregressive Conditional Modeling and Diffusion Transformer (ACDiT), arXiv 2412.07720.
 
     Args:
         grid: tokens along height and width.
         block: tokens of a block along height and width.
+        nd_split: of a head's channels, what rows and columns have for their rotary positions, as [1,1]; by default what
+            the file tells, or the same for both.
         num_steps: noise levels that are sampled through.
         norm_eps: added to mean squares.
+
+    Raises:
+        ValueError: an option is out of range.
     """
 
     marks = ("t_embedder.mlp.0.weight", "y_embedder.embedding_table.weight", "x_embedder.weight")
-    tokenizers = (SDKL,)
+    tokenizers = (SDKL, DiffusersKL, DeprecatedDiffusersKL)
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {"xl": _RELEASED, "h": _RELEASED}
+    widths: ClassVar[Mapping[str, int]] = {"xl": 1152, "h": 1280}
 
     def __init__(
         self,
         *,
         grid: list[int] | None = None,
         block: list[int] | None = None,
+        nd_split: tuple[int, ...] = (),
         num_steps: int = 25,
         norm_eps: float = 1e-6,
     ) -> None:
+        if nd_split and len(nd_split) != 2:
+            raise ValueError(f"nd_split: expected a number for rows and one for columns, got {list(nd_split)}")
+        for share in nd_split:
+            require("nd_split", share, at_least=1, at_most=_HEAD_WIDTH)
+        require("num_steps", num_steps, at_least=1, at_most=LinearSchedule().num_train_steps)
+        require("norm_eps", norm_eps, at_least=0)
         self.grid = grid
         self.block = block
+        self.nd_split = nd_split
         self.num_steps = num_steps
         self.norm_eps = norm_eps
+
+    def informed(self, args: Mapping[str, object]) -> Self:
+        """What is given stands, whatever the file tells."""
+        asked = {key for key in ("grid", "block", "nd_split") if not getattr(self, key)}
+        told = told_by(args, asked)
+        if not told:
+            return self
+        spec = self.spec()
+        given = cast("Mapping[str, object]", spec["init_args"])
+        return from_spec({**spec, "init_args": {**given, **told}}, type(self))
 
     def token_grid(self, shapes: Shapes) -> tuple[int, int]:
         return self.sides("grid", self.grid)
@@ -92,6 +121,12 @@ class ACDiT(GeneratorFamily):
             )
         norm = RMSNorm(eps=self.norm_eps)
         head_width = shapes.size(_Q_NORM) if _Q_NORM in shapes else _HEAD_WIDTH
+        shares = self.nd_split or (1, 1)
+        if head_width % (2 * sum(shares)):
+            raise ValueError(
+                f"nd_split: a head of {head_width} channels cannot be shared out so, but a multiple of "
+                f"{2 * sum(shares)}, got {list(shares)}"
+            )
         backbone = Transformer(
             width=width,
             num_layers=shapes.count("blocks.{}.mlp.fc1.weight"),
@@ -103,7 +138,7 @@ class ACDiT(GeneratorFamily):
             ),
             feed_forward=MLP(ratio=ratio_of(hidden, width)),
             norm=norm,
-            rotary=MixedAxes(),
+            rotary=MixedAxes(shares=list(self.nd_split) or None),
             modulation=NoisedOnly(),
         )
         head = DiffusionHead(
@@ -111,12 +146,15 @@ class ACDiT(GeneratorFamily):
             schedule=LinearSchedule(),
             target=PredictsNoise(),
             variance=SmallVariance(),
-            sampler=DDIM(),
+            sampler=DPMSolver2M(),
             num_steps=self.num_steps,
         )
+        block, grid = self.sides("block", self.block), self.token_grid(shapes)
+        if grid[0] % block[0] or grid[1] % block[1]:
+            raise ValueError(f"block: must divide a grid of {list(grid)}, got {list(block)}")
         return Generator(
             tokenizer=tokenizer,
-            ordering=NextBlock(entities=Cells(shape=list(self.sides("block", self.block)))),
+            ordering=NextBlock(entities=Cells(shape=list(block))),
             backbone=backbone,
             head=head,
             conditioner=ClassLabel(num_slots=0),

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Self
+
+from torch import Tensor
 
 from arlab.backbones.encoder_decoder import EncoderDecoder
 from arlab.backbones.rotary import IdentityRotation
 from arlab.backbones.spanned_rotary import SpannedRotary
 from arlab.checkpoints.family import GeneratorFamily
+from arlab.checkpoints.flowar_names import flow_names
+from arlab.checkpoints.gated_backbone import gated_backbone, gated_stage_names, rotary_heads
+from arlab.checkpoints.gated_tables import TABLES, refuse_frequencies, refuse_mask
 from arlab.checkpoints.ldm_kl import LDMKL
-from arlab.checkpoints.mar_names import (
-    GATED,
-    ROTARY_TABLES,
-    TIME,
-    gated_backbone,
-    gated_stage_names,
-    linear,
-    of_tokens,
-    refuse_patches,
-    rotary_heads,
-)
-from arlab.checkpoints.names import BOTH, Names, Rule, renamed, same
+from arlab.checkpoints.mar_names import of_tokens
+from arlab.checkpoints.mar_shapes import copies, linear, refuse_other_vectors, refuse_patches
+from arlab.checkpoints.names import BOTH, Names, renamed, same
 from arlab.checkpoints.shapes import Shapes
 from arlab.generators.generator import Generator
 from arlab.heads.flow import FlowHead
@@ -30,33 +27,22 @@ from arlab.heads.time_grids import EvenTimes, TimeGrid
 from arlab.heads.two_pace_times import TwoPaceTimes
 from arlab.orderings.next_scale import NextScale
 from arlab.pyramids.grids import check_sides, layout_of
+from arlab.ranges import require
 from arlab.tokenizers.tokenizer import Tokenizer
 
 _SCALES = [1, 2, 4, 8, 16]
-# The one number of steps that the release makes even.
+# The one number of steps that are all of a length.
 _EVEN = 50
+WIDTHS = {"s": 768, "l": 1024, "h": 1536}
 PRESETS = {
     "s": {"scales": _SCALES, "num_heads": 12},
     "l": {"scales": _SCALES, "num_heads": 16},
     "h": {"scales": _SCALES, "num_heads": 16, "num_steps": _EVEN, "guided_until": 0.7},
 }
+_MOST_STEPS = 10000
 _HEAD_WIDTH = 64
-_NETWORK = TIME | {
-    "cond_embed": "conditions.0",
-    "input_proj": "input",
-    "final_layer.adaLN_modulation.1": "modulation",
-    "final_layer.linear": "output",
-}
-_BLOCK = {"attn.proj": "attention.out"} | {theirs: f"mlp.{ours}" for theirs, ours in GATED.items()}
-_BLOCK_BARE = {"attn.qkv": "attention.qkv"}
-_MODULATED = {"ada_lin": "modulation"}
-_CROSS = {"crossattn.proj": "cross.out", "ada_lin_attn": "attention_modulation", "ada_lin_mlp": "mlp_modulation"}
-_CROSS_BARE = {
-    "crossattn.q": "cross.query",
-    "crossattn.kv": "cross.key_value",
-    "norm2_1": "norm",
-    "norm2_2": "hidden_norm",
-}
+# Of rotary positions, its ``theta``; here as there no option.
+_BASE = 10000.0
 _TABLES = {"encoder": "encoder_places", "decoder": "decoder_places", "diffusion": "out_places"}
 
 
@@ -69,19 +55,20 @@ class FlowAR(GeneratorFamily):
         scales: the grids of the scales, as NextScale's patch_nums; the last is that of the tokenizer.
         num_heads: of the backbone's attention; 0: as the tables of rotary positions tell.
         flow_heads: of the flow's; 0: as these tell, or of 64 channels each.
-        num_steps: in how many steps a scale is drawn; 50 are even, of others half come late and are smaller.
+        num_steps: in how many steps a scale is drawn, an even number; 50 are of a length, of others half come late and
+            are smaller. What the published code calls 25 are 24.
         guided_until: the latest time that is guided.
         truncate_time: whether it was trained on 1000 t rounded down.
         rope_span: how far the places of every scale reach.
     """
 
     marks = ("flownet.input_proj.weight", "diffusion_pos_embed_learned", "encoder_blocks.0.ada_lin.1.weight")
-    # Tables of rotary positions and of who sees whom.
-    unused = (ROTARY_TABLES, r"^mask$")
+    unused = TABLES
     tokenizers = (LDMKL,)
     # Sampled from the averaged weights.
     entries = ("model_ema", *GeneratorFamily.entries)
     presets = PRESETS
+    widths = WIDTHS
 
     def __init__(
         self,
@@ -89,12 +76,21 @@ class FlowAR(GeneratorFamily):
         scales: list[int | list[int]] | None = None,
         num_heads: int = 0,
         flow_heads: int = 0,
-        num_steps: int = 25,
+        num_steps: int = 24,
         guided_until: float = 0.9,
         truncate_time: bool = True,
         rope_span: float = 16.0,
     ) -> None:
         check_sides(scales, "scales")
+        require("num_heads", num_heads, at_least=0)
+        require("flow_heads", flow_heads, at_least=0)
+        require("guided_until", guided_until, at_least=0, at_most=1)
+        require("rope_span", rope_span, above=0, at_most=10000)
+        if num_steps % 2 or not 4 <= num_steps <= _MOST_STEPS:
+            raise ValueError(
+                f"num_steps: must be an even number from 4 to {_MOST_STEPS}, got {num_steps}; the published code's 25 "
+                "are 24 steps"
+            )
         self.scales = scales
         self.num_heads = num_heads
         self.flow_heads = flow_heads
@@ -102,6 +98,10 @@ class FlowAR(GeneratorFamily):
         self.guided_until = guided_until
         self.truncate_time = truncate_time
         self.rope_span = rope_span
+
+    def informed(self, args: Mapping[str, object]) -> Self:
+        refuse_patches(args)
+        return self
 
     def token_grid(self, shapes: Shapes) -> tuple[int, int]:
         scales = self.need(self.scales)
@@ -115,7 +115,9 @@ class FlowAR(GeneratorFamily):
         return linear(shapes, "class_emb")[0] - 1
 
     def generator(self, shapes: Shapes, tokenizer: Tokenizer) -> Generator:
-        refuse_patches(shapes, tokenizer)
+        refuse_other_vectors(shapes, tokenizer)
+        if copies(shapes):
+            raise ValueError(f"buffer_size: only files of buffer_size 0 can be imported, got {copies(shapes)}")
         rotary = SpannedRotary(span=self.rope_span, nowhere=IdentityRotation())
         return Generator(
             tokenizer=tokenizer,
@@ -140,6 +142,7 @@ class FlowAR(GeneratorFamily):
     def _times(self) -> TimeGrid:
         if self.num_steps == _EVEN:
             return EvenTimes(num_steps=_EVEN)
+        # Times, one more than steps.
         return TwoPaceTimes(num_early=self.num_steps // 2, num_late=self.num_steps // 2 + 1)
 
     def names(self, generator: Generator) -> Names:
@@ -147,27 +150,31 @@ class FlowAR(GeneratorFamily):
         assert isinstance(backbone, EncoderDecoder)
         assert isinstance(head, FlowHead)
         assert isinstance(head.denoiser, StepTransformer)
-        copies = generator.conditioner.num_slots
+        slots = generator.conditioner.num_slots
         return Names(
             [
                 *gated_stage_names(backbone),
                 *renamed({"z_proj": "slot_embedding.computed"}, BOTH),
-                *_flow_names(head.denoiser),
+                *flow_names(head.denoiser),
                 *(
-                    of_tokens(f"{theirs}_pos_embed_learned", f"backbone.{ours}.0.table", copies)
+                    of_tokens(f"{theirs}_pos_embed_learned", f"backbone.{ours}.0.table", slots)
                     for theirs, ours in _TABLES.items()
                 ),
                 same("class_emb.weight", "conditioner.embedding.weight"),
             ]
         )
 
-
-def _flow_names(flow: StepTransformer) -> Iterator[Rule]:
-    """Rules of the flow's network."""
-    crosses = isinstance(flow.block, CrossBlock)
-    whole, bare = _BLOCK | (_CROSS if crosses else _MODULATED), _BLOCK_BARE | (_CROSS_BARE if crosses else {})
-    yield from renamed({f"flownet.{old}": f"head.denoiser.{new}" for old, new in _NETWORK.items()}, BOTH)
-    for layer in range(flow.num_blocks):
-        theirs, ours = f"flownet.res_blocks.{layer}", f"head.denoiser.blocks.{layer}"
-        yield from renamed({f"{theirs}.{old}": f"{ours}.{new}" for old, new in whole.items()}, BOTH)
-        yield from renamed({f"{theirs}.{old}": f"{ours}.{new}" for old, new in bare.items()})
+    def refuse_tables(self, generator: Generator, tensors: Mapping[str, Tensor]) -> None:
+        backbone, head = generator.backbone, generator.head
+        assert isinstance(backbone, EncoderDecoder)
+        assert isinstance(head, FlowHead)
+        assert isinstance(head.denoiser, StepTransformer)
+        flow = head.denoiser
+        heads = {
+            "encoder_blocks.": (backbone.attention.head_width(backbone.width), "num_heads"),
+            "decoder_blocks.": (backbone.attention.head_width(backbone.width), "num_heads"),
+            "flownet.": (flow.width // flow.num_heads, "flow_heads"),
+        }
+        for stage, (head_width, key) in heads.items():
+            refuse_frequencies(tensors, stage, head_width=head_width, base=_BASE, heads_key=key, base_key="theta")
+        refuse_mask(tensors, generator.layout.sizes, "scales", self.scales)

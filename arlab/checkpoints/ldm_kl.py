@@ -7,13 +7,16 @@ from typing import ClassVar
 from arlab.checkpoints.family import TokenizerFamily
 from arlab.checkpoints.names import Names
 from arlab.checkpoints.shapes import Shapes
-from arlab.checkpoints.vqgan_names import LDM, autoencoder_names, read_autoencoder, shrinks
+from arlab.checkpoints.vqgan_names import LDM, Style, autoencoder_names, read_autoencoder, shrinks
 from arlab.data.facts import DataFacts
+from arlab.ranges import require
 from arlab.tokenizers.kl_tokenizer import KLTokenizer
 from arlab.tokenizers.quantizers.kl import KL
 from arlab.tokenizers.tokenizer import Tokenizer
 from arlab.tokenizers.vqgan import VQGANAutoencoder
 
+# Or 0 for the release's.
+_LEAST = 1e-6
 # Beside a sum over the values of an image.
 _KL_WEIGHT = 1e-6
 
@@ -33,26 +36,33 @@ class LDMKL(TokenizerFamily):
     # Its queries stand apart, which those of other releases of LDM's names do not.
     marks = ("encoder.mid.attn_1.q.weight", "quant_conv.weight", "post_quant_conv.weight")
     # The discriminator and the perceptual network it was trained with.
-    unused = (r"^loss\.",)
+    unused: ClassVar[tuple[str, ...]] = (r"^loss\.",)
 
     width: ClassVar[int] = 16
     """Of a token of the release; what another make is scaled by is another number."""
     released_scale: ClassVar[float] = 0.2325
+    style: ClassVar[Style] = LDM
 
     def __init__(self, *, scale: float = 0.0, norm_groups: int = 32) -> None:
+        if scale != 0:
+            require("scale", scale, at_least=_LEAST, at_most=1 / _LEAST)
+        require("norm_groups", norm_groups, at_least=1)
         self.scale = scale
         self.norm_groups = norm_groups
 
     def shrinks(self, shapes: Shapes) -> int:
-        return shrinks(shapes, LDM)
+        return shrinks(shapes, self.style)
 
     def tokenizer(self, shapes: Shapes, facts: DataFacts) -> KLTokenizer:
-        parts, width = read_autoencoder(shapes, LDM, per_token=2), shapes.size("post_quant_conv.weight", 1)
+        parts, width = read_autoencoder(shapes, self.style, per_token=2), shapes.size("post_quant_conv.weight", 1)
         if not self.scale and width != self.width:
             raise ValueError(
                 f"its tensors do not tell scale; give --set scale=... (tokens of {width} numbers; those of the release "
                 f"have {self.width}, and {self.released_scale})"
             )
+        channels = [multiplier * parts["channels"] for multiplier in parts["channel_multipliers"]]
+        if any(each % self.norm_groups for each in channels):
+            raise ValueError(f"norm_groups: must divide the channels {channels}, got {self.norm_groups}")
         return KLTokenizer(
             facts=facts,
             autoencoder=VQGANAutoencoder(**parts, norm_groups=self.norm_groups),
@@ -62,4 +72,4 @@ class LDMKL(TokenizerFamily):
 
     def names(self, tokenizer: Tokenizer) -> Names:
         assert isinstance(tokenizer, KLTokenizer)
-        return Names(autoencoder_names(tokenizer, LDM))
+        return Names(autoencoder_names(tokenizer, self.style))

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Self
+
 import torch
 
 from arlab.backbones.attention import Attention
 from arlab.backbones.encoder_decoder import EncoderDecoder
 from arlab.backbones.feed_forward import MLP, Activation
 from arlab.backbones.norms import LayerNorm
-from arlab.checkpoints.family import GeneratorFamily
+from arlab.checkpoints.family import MOST_TOKENS, GeneratorFamily
 from arlab.checkpoints.ldm_kl import LDMKL
-from arlab.checkpoints.mar_names import (
-    ATTENTION,
-    DROPOUT,
-    TIME,
-    depths,
-    linear,
-    of_tokens,
-    refuse_patches,
-    stage_names,
-)
+from arlab.checkpoints.mar_names import ATTENTION, TIME, of_tokens, stage_names
+from arlab.checkpoints.mar_shapes import DROPOUT, copies, depths, linear, refuse_other_vectors, refuse_patches
 from arlab.checkpoints.names import BOTH, Names, Rule, leading, permuted, renamed
 from arlab.checkpoints.shapes import Shapes
 from arlab.checkpoints.sizes import grid_of, ratio_of
@@ -31,10 +26,15 @@ from arlab.heads.diffusion_variances import LargeVariance, LearnedRange
 from arlab.heads.token_mlp import TokenMLP
 from arlab.orderings.masked import Masked
 from arlab.orderings.set_sizes import CosineSizes
+from arlab.ranges import require
 from arlab.tokenizers.tokenizer import Tokenizer
 
 WIDTHS = {"b": 768, "l": 1024, "h": 1280}
-PRESETS = {size: {"num_heads": num_heads, "num_steps": 256} for size, num_heads in {"b": 12, "l": 16, "h": 16}.items()}
+_HEADS = {"b": 12, "l": 16, "h": 16}
+PRESETS = {size: {"num_heads": num_heads, "num_steps": 256} for size, num_heads in _HEADS.items()}
+# What the published code calls these sizes.
+_CALLED = {"mar_base": "b", "mar_large": "l", "mar_huge": "h"}
+_LEVELS = 1000
 # How often a token is noised in a training step.
 _REPEATS = 4
 _BLOCK = ATTENTION | {
@@ -81,11 +81,29 @@ class MAR(GeneratorFamily):
         norm_eps: float = 1e-6,
         rows: int = 0,
     ) -> None:
+        if num_heads is not None:
+            require("num_heads", num_heads, at_least=1)
+        require("num_steps", num_steps, at_least=1, at_most=MOST_TOKENS)
+        require("diffusion_steps", diffusion_steps, at_least=1, at_most=_LEVELS)
+        require("norm_eps", norm_eps, above=0, below=1)
         self.num_heads = num_heads
         self.num_steps = num_steps
         self.diffusion_steps = diffusion_steps
         self.norm_eps = norm_eps
         self.rows = rows
+
+    def informed(self, args: Mapping[str, object]) -> Self:
+        refuse_patches(args)
+        size = _CALLED.get(str(args.get("model")))
+        if size is None or self.num_heads is not None:
+            return self
+        return type(self)(
+            num_heads=_HEADS[size],
+            num_steps=self.num_steps,
+            diffusion_steps=self.diffusion_steps,
+            norm_eps=self.norm_eps,
+            rows=self.rows,
+        )
 
     def token_grid(self, shapes: Shapes) -> tuple[int, int]:
         return grid_of(shapes.size("diffusion_pos_embed_learned", 1), self.rows)
@@ -94,25 +112,29 @@ class MAR(GeneratorFamily):
         return linear(shapes, "class_emb")[0]
 
     def generator(self, shapes: Shapes, tokenizer: Tokenizer) -> Generator:
-        refuse_patches(shapes, tokenizer)
-        copies = shapes.size("encoder_pos_embed_learned", 1) - shapes.size("diffusion_pos_embed_learned", 1)
+        refuse_other_vectors(shapes, tokenizer)
+        if copies(shapes) < 1:
+            raise ValueError(f"buffer_size: must be at least 1, or nothing tells of the class, got {copies(shapes)}")
         return Generator(
             tokenizer=tokenizer,
             ordering=Masked(set_sizes=CosineSizes(num_steps=self.num_steps)),
             backbone=self._backbone(shapes),
             head=self._head(shapes),
-            conditioner=ClassLabel(num_slots=copies),
+            conditioner=ClassLabel(num_slots=copies(shapes)),
             ema_decay=0,
         )
 
     def _backbone(self, shapes: Shapes) -> EncoderDecoder:
         first, second = depths(shapes)
         hidden, width = linear(shapes, "encoder_blocks.0.mlp.fc1")
+        num_heads = self.need(self.num_heads)
+        if width % num_heads:
+            raise ValueError(f"num_heads: must divide a width of {width}, got {num_heads}")
         return EncoderDecoder(
             width=width,
             num_encoder_layers=first,
             num_decoder_layers=second,
-            attention=Attention(num_heads=self.need(self.num_heads), qkv_bias=True, out_bias=True),
+            attention=Attention(num_heads=num_heads, qkv_bias=True, out_bias=True),
             feed_forward=MLP(ratio=ratio_of(hidden, width), activation=Activation.GELU),
             norm=LayerNorm(eps=self.norm_eps),
             dropout=DROPOUT,
@@ -135,9 +157,9 @@ class MAR(GeneratorFamily):
         assert isinstance(backbone, EncoderDecoder)
         assert isinstance(head, DiffusionHead)
         assert isinstance(head.denoiser, TokenMLP)
-        copies, num_tokens = generator.conditioner.num_slots, generator.layout.num_tokens
+        slots, num_tokens = generator.conditioner.num_slots, generator.layout.num_tokens
         # Published behind the condition, here in front of it.
-        place = torch.arange(copies + num_tokens).roll(-copies)
+        place = torch.arange(slots + num_tokens).roll(-slots)
         network = _NETWORK | {
             f"res_blocks.{block}.{theirs}": f"blocks.{block}.{ours}"
             for block in range(head.denoiser.num_blocks)
@@ -151,7 +173,7 @@ class MAR(GeneratorFamily):
                 leading("mask_token", "slot_embedding.learned_RD"),
                 permuted("encoder_pos_embed_learned", "backbone.encoder_places.0.table", place, axes=1),
                 permuted("decoder_pos_embed_learned", "backbone.decoder_places.0.table", place, axes=1),
-                of_tokens("diffusion_pos_embed_learned", "backbone.out_places.0.table", copies),
+                of_tokens("diffusion_pos_embed_learned", "backbone.out_places.0.table", slots),
                 _CLASSES,
             ]
         )

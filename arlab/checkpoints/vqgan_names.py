@@ -1,6 +1,6 @@
 """Convolutional tokenizers of the VQGAN lineage: their published names, and what their tensors tell.
 
-Three ways of naming the same autoencoder are about: LDM's (VAR, MAR, Stable Diffusion), LlamaGen's, MaskGIT's.
+Ways of naming the same autoencoder are about: LDM's (VAR, MAR, Stable Diffusion), LlamaGen's, MaskGIT's, diffusers'.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ class Style:
 
     Attributes:
         substitutions: regular expressions of our names and what they are called; all that match are applied, in order.
-        backwards: the decoder's levels are counted from the lowest resolution up, in names with 'conv_blocks'.
+        backwards: the decoder's levels are counted from the lowest resolution up, in names with 'conv_blocks' or
+            'up_blocks'.
         fused: queries, keys and values are published as one tensor, 'qkv'; otherwise as three.
+        parts: what those three are called.
     """
 
     substitutions: tuple[Substitution, ...]
     backwards: bool = False
     fused: bool = False
+    parts: tuple[str, str, str] = ("q", "k", "v")
 
     def named(self, ours: str, levels: int) -> str:
         """What our tensor is called in a model of so many levels."""
@@ -40,7 +43,9 @@ class Style:
             name = re.sub(pattern, theirs, name)
         if self.backwards:
             name = re.sub(
-                r"^decoder\.conv_blocks\.(\d+)", lambda at: f"decoder.conv_blocks.{levels - 1 - int(at[1])}", name
+                r"^decoder\.(conv_blocks|up_blocks)\.(\d+)",
+                lambda at: f"decoder.{at[1]}.{levels - 1 - int(at[2])}",
+                name,
             )
         return name
 
@@ -85,7 +90,7 @@ def autoencoder_names(tokenizer: LearnedTokenizer, style: Style) -> Iterator[Rul
     for name in ours:
         theirs = style.named(name, levels)
         if ".qkv." in theirs and not style.fused:
-            yield joined([theirs.replace(".qkv.", f".{part}.") for part in "qkv"], _OWN + name)
+            yield joined([theirs.replace(".qkv.", f".{part}.") for part in style.parts], _OWN + name)
         else:
             yield same(theirs, _OWN + name)
 

@@ -18,7 +18,7 @@ from arlab.heads.diffusion_samplers import Ancestral, DiffusionSampler, Guess
 from arlab.heads.diffusion_targets import DiffusionTarget, PredictsVelocity
 from arlab.heads.diffusion_variances import LearnedRange, StepVariance
 from arlab.heads.head import Predict, Sampling
-from arlab.heads.noise_levels import NoiseLevel, NoiseLevels, evenly
+from arlab.heads.noise_levels import NoiseLevel, NoiseLevels
 from arlab.heads.noise_schedules import CosineSchedule, NoiseSchedule
 from arlab.orderings.ordering import Drawn
 from arlab.orderings.step import Kind, Step
@@ -88,7 +88,7 @@ class DiffusionHead(DenoisingHead):
         with torch.device("cpu"):
             betas = self.schedule.betas()
             self.levels = NoiseLevels(betas)
-            self.sampled = NoiseLevels(betas, evenly(len(betas), num_steps))
+            self.sampled = NoiseLevels(betas, self.sampler.levels(len(betas), num_steps))
 
     @property
     def outputs_per_value(self) -> int:
@@ -168,13 +168,16 @@ class DiffusionHead(DenoisingHead):
     def draw(self, predict: Predict, step: Step, guidance_scale: float, sampling: Sampling, noise: Noise) -> Drawn:
         denoise = self.network.look(predict, step)
         x_BM1C = self.sampler.begin(self.start(step, noise), sampling.temperature)
+        before: tuple[Guess, NoiseLevel] | None = None
         for number, level in enumerate(reversed(self.sampled.all(x_BM1C)), start=1):
             denoised = denoise(x_BM1C, level.time.expand(x_BM1C.shape[:3]))
             guess = self._guess(denoised, x_BM1C, level, guidance_scale)
             if number == len(self.sampled):
                 break
             fresh = functools.partial(self.start, step, noise, number)
-            x_BM1C = self.sampler.step(x_BM1C, guess, level, fresh, sampling.temperature)
+            ahead = guess if before is None else self.sampler.ahead(guess, level, before)
+            x_BM1C = self.sampler.step(x_BM1C, ahead, level, fresh, sampling.temperature)
+            before = guess, level
         return Drawn(guess.data[:, :, 0])
 
     def _guess(self, denoised: Denoised, noisy: Tensor, level: NoiseLevel, guidance_scale: float = 1.0) -> Guess:

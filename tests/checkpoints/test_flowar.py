@@ -38,7 +38,7 @@ TABLES = frozenset(f"backbone.{name}_places.0.table" for name in ("encoder", "de
 def configuration(seed: int, token_width: int | None = None) -> tuple[FlowAR, Generator]:
     rng = dice(seed)
     num_heads, flow_heads, guided_until = rng.choice([1, 2, 3]), rng.choice([1, 2]), rng.choice([0.7, 0.9, 1.0])
-    width, num_steps, span = num_heads * rng.choice([4, 8]), rng.choice([10, 25, 50]), rng.choice([3.0, 16.0])
+    width, num_steps, span = num_heads * rng.choice([4, 8]), rng.choice([10, 24, 50]), rng.choice([3.0, 16.0])
     truncate_time = rng.random() < 0.5
     scales: list[int | list[int]] = rng.choice([[1, 2, 4], [1, 3], [[1, 1], [1, 2], [3, 4]], [2, [4, 2]]])
     height, broad = [scales[-1]] * 2 if isinstance(scales[-1], int) else scales[-1]
@@ -75,7 +75,7 @@ def configuration(seed: int, token_width: int | None = None) -> tuple[FlowAR, Ge
             ),
             times={
                 10: TwoPaceTimes(num_early=5, num_late=6),
-                25: TwoPaceTimes(),
+                24: TwoPaceTimes(),
                 50: EvenTimes(num_steps=50),
             }[num_steps],
             guided_until=guided_until,
@@ -119,8 +119,12 @@ def test_heads_are_told_by_tables_of_rotary_positions() -> None:
         ("encoder_blocks", backbone.attention.head_width(backbone.width)),
         ("flownet.res_blocks", flow.width // flow.num_heads),
     ):
-        tensors[f"{name}.0.attn.rope.freqs"] = torch.zeros(head_width // 4)
+        pairs = head_width // 4
+        tensors[f"{name}.0.attn.rope.freqs"] = 10000.0 ** -(torch.arange(pairs) / pairs)
     assert imported(tensors, family, generator).spec() == generator.spec()
+    tensors["flownet.res_blocks.0.attn.rope.freqs"] /= 2
+    with pytest.raises(ValueError, match=r"flowar\.pth: theta: flownet\.res_blocks\.0\.attn\.rope\.freqs is of "):
+        imported(tensors, family, generator)
 
 
 def test_scales_are_asked_for_and_must_be_those_of_the_tables() -> None:
@@ -132,6 +136,31 @@ def test_scales_are_asked_for_and_must_be_those_of_the_tables() -> None:
         imported(tensors, FlowAR(scales=[1, 2]), generator)
     with pytest.raises(ValueError, match="scales: every side must be at least 1, got 0"):
         FlowAR(scales=[0])
+
+
+def test_scales_are_those_of_the_mask() -> None:
+    family, generator = next(each for each in map(configuration, range(50)) if each[0].scales == [1, 2, 4])
+    tensors = family.names(generator).published(generator.state_dict())
+    step_N = torch.arange(3).repeat_interleave(torch.tensor([1, 4, 16]))
+    tensors["mask"] = torch.where(step_N[:, None] >= step_N, 0.0, -torch.inf)[None, None]
+    assert imported(tensors, family, generator).spec() == generator.spec()
+    tensors["mask"] = torch.zeros(1, 1, 21, 21)
+    with pytest.raises(ValueError, match=r"scales: its mask is of 1 step \(21 slots\), got \[1, 2, 4\], which makes 3"):
+        imported(tensors, family, generator)
+
+
+def test_slots_before_the_first_scale_are_refused() -> None:
+    family, generator = configuration(0)
+    tensors = family.names(generator).published(generator.state_dict())
+    tensors["encoder_pos_embed_learned"] = tensors["encoder_pos_embed_learned"].repeat(1, 2, 1)
+    with pytest.raises(ValueError, match=r"buffer_size: only files of buffer_size 0 can be imported, got \d+"):
+        imported(tensors, family, generator)
+
+
+@pytest.mark.parametrize("num_steps", [-2, 0, 2, 25, 10002])
+def test_steps_are_even(num_steps: int) -> None:
+    with pytest.raises(ValueError, match=f"^num_steps: must be an even number from 4 to 10000, got {num_steps}; the"):
+        FlowAR(num_steps=num_steps)
 
 
 def test_files_become_a_run_that_draws(tmp_path: Path) -> None:

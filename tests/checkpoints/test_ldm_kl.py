@@ -77,3 +77,17 @@ def test_the_scale_of_other_tokens_than_the_releases_is_asked_for() -> None:
         with pytest.raises(ValueError, match=rf"do not tell scale; give --set scale=... \(tokens of {width} numbers; "):
             kind().tokenizer(shapes, made.facts)
     assert (LDMKL.width, LDMKL.released_scale, SDKL.width, SDKL.released_scale) == (16, 0.2325, 4, 0.18215)
+
+
+def test_options_are_refused_by_their_own_names() -> None:
+    _, made = tokenizer(0)
+    shapes = Shapes(
+        {name: tuple(value.shape) for name, value in LDMKL().names(made).published(made.state_dict()).items()}
+    )
+    with pytest.raises(ValueError, match=r"^norm_groups: must divide the channels \[32, \d+.*, got 48$"):
+        LDMKL(scale=1.0, norm_groups=48).tokenizer(shapes, FACTS)
+    with pytest.raises(ValueError, match=r"^norm_groups: must be at least 1, got 0$"):
+        LDMKL(norm_groups=0)
+    for scale in (-1.0, float("nan"), 1e9):
+        with pytest.raises(ValueError, match=r"^scale: must be from"):
+            LDMKL(scale=scale)

@@ -12,8 +12,10 @@ from arlab.backbones.attention import Attention
 from arlab.backbones.encoder_decoder import EncoderDecoder
 from arlab.backbones.feed_forward import MLP, Activation
 from arlab.backbones.norms import LayerNorm
+from arlab.checkpoints.flowar import FlowAR
 from arlab.checkpoints.importing import Found, import_released
 from arlab.checkpoints.mar import MAR
+from arlab.checkpoints.xar import XAR
 from arlab.cli.main import main
 from arlab.generators.conditioners import ClassLabel
 from arlab.generators.generator import Generator
@@ -95,16 +97,46 @@ def test_what_it_cannot_be_is_told_in_one_line() -> None:
     asked = r"mar\.pth: its tensors do not tell num_heads; give --set num_heads=\.\.\., or a .* --preset b\|l\|h"
     with pytest.raises(ValueError, match=asked):
         imported(release(), MAR())
-    with pytest.raises(ValueError, match=r"mar\.pth: patch_size: z_proj\.weight takes 2 x 2 vectors of 4 numbers"):
-        imported(release(token_width=16))
-    with pytest.raises(ValueError, match=r"takes vectors of 5 numbers, its tokenizer's are of 4"):
-        imported(release(token_width=5))
+    for width, patches in ((5, "$"), (16, "; or it is of patch_size 2, which cannot be imported$")):
+        other = rf"takes vectors of {width} numbers, its tokenizer's are of 4; name its own tokenizer{patches}"
+        with pytest.raises(ValueError, match=other):
+            imported(release(token_width=width))
+    with pytest.raises(ValueError, match=r"mar\.pth: num_heads: must divide a width of 7, got 2"):
+        imported(release(), MAR(num_heads=2))
     with pytest.raises(ValueError, match=r"mar\.pth: rows: 4 places are no grid of 3 rows"):
         imported(release(), MAR(num_heads=1, rows=3))
     without = release()
     del without["fake_latent"]
     with pytest.raises(ValueError, match=r"mar\.pth: of MAR, but it has no tensor fake_latent"):
         imported(without)
+
+
+@pytest.mark.parametrize("copies", [0, -1])
+def test_a_class_that_is_fed_nowhere_is_refused(copies: int) -> None:
+    tensors = release()
+    for name in ("encoder_pos_embed_learned", "decoder_pos_embed_learned"):
+        tensors[name] = tensors[name][:, : 4 + copies]
+    with pytest.raises(ValueError, match=f"buffer_size: must be at least 1, .* got {copies}"):
+        imported(tensors)
+
+
+def test_a_training_scripts_options_tell_heads_and_patches() -> None:
+    assert (
+        MAR(num_steps=8).informed({"model": "mar_base", "patch_size": 1}).spec()
+        == MAR(num_heads=12, num_steps=8).spec()
+    )
+    assert MAR().informed({"model": "mar_mine"}).num_heads is None
+    assert MAR(num_heads=3).informed({"model": "mar_base"}).num_heads == 3
+    for family in (MAR(), FlowAR(), XAR()):
+        with pytest.raises(ValueError, match="patch_size: only files of patch_size 1 can be imported, got 2"):
+            family.informed({"patch_size": 2})
+
+
+def test_options_out_of_range_are_refused_by_their_names() -> None:
+    for options in ({"num_heads": 0}, {"num_steps": 0}, {"diffusion_steps": 1001}, {"norm_eps": float("nan")}):
+        (key,) = options
+        with pytest.raises(ValueError, match=f"^{key}: must be"):
+            MAR(**options)
 
 
 def test_recorded_files_become_a_run_that_draws(tmp_path: Path) -> None:

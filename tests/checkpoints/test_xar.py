@@ -109,8 +109,30 @@ def test_heads_are_told_by_tables_of_rotary_positions() -> None:
     backbone = generator.backbone
     assert isinstance(backbone, EncoderDecoder)
     pairs = backbone.attention.head_width(backbone.width) // 4
-    tensors |= {"encoder_blocks.0.attn.rope.freqs": torch.zeros(pairs), "mask": torch.zeros(1, 1, 9, 9)}
+    tensors["encoder_blocks.0.attn.rope.freqs"] = family.rope_base ** -(torch.arange(pairs) / pairs)
     assert imported(tensors, family, generator).backbone.spec() == backbone.spec()
     family.num_heads = 5
     with pytest.raises(ValueError, match=r"num_heads: encoder_blocks\.0\.attn\.rope\.freqs is of \d heads, got 5"):
+        imported(tensors, family, generator)
+
+
+def test_tables_of_other_cells_or_places_are_refused() -> None:
+    family, generator = configuration(0)
+    cells = generator.ordering.split(generator.layout)  # type: ignore[attr-defined]
+    step_N = torch.arange(len(cells)).repeat_interleave(torch.tensor([len(cell) for cell in cells]))
+    tensors = family.names(generator).published(generator.state_dict())
+    tensors["mask"] = torch.where(step_N[:, None] >= step_N, 0.0, -torch.inf)[None, None]
+    backbone = generator.backbone
+    assert isinstance(backbone, EncoderDecoder)
+    pairs = backbone.attention.head_width(backbone.width) // 4
+    row_N, column_N = generator.layout.place_NA[torch.cat(cells)].unbind(1)
+    frequency_F = family.rope_base ** -(torch.arange(pairs) / pairs)
+    angle_NE = torch.cat([place_N[:, None] * frequency_F for place_N in (row_N, column_N)], 1).repeat_interleave(2, 1)
+    name = "decoder_blocks.0.attn.rope.freqs"
+    tensors |= {name: frequency_F, f"{name}_cos": angle_NE.cos(), f"{name}_sin": angle_NE.sin()}
+    assert imported(tensors, family, generator).spec() == generator.spec()
+    with pytest.raises(ValueError, match=rf"rows: its {name}_sin turns tokens otherwise than a grid of "):
+        imported(tensors | {f"{name}_sin": angle_NE.flip(0).sin()}, family, generator)
+    family.cells += 1
+    with pytest.raises(ValueError, match=rf"cells: its mask is of {len(cells)} steps \(.*, got {family.cells}, which"):
         imported(tensors, family, generator)

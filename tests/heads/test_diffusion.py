@@ -15,7 +15,7 @@ from torch import Tensor
 
 from arlab.heads.denoiser import Denoise, Denoised, Denoiser
 from arlab.heads.diffusion import DiffusionHead, nats
-from arlab.heads.diffusion_samplers import DDIM, Ancestral, DiffusionSampler, Guess
+from arlab.heads.diffusion_samplers import DDIM, Ancestral, DiffusionSampler, DPMSolver2M, Guess
 from arlab.heads.diffusion_targets import DiffusionTarget, PredictsData, PredictsNoise, PredictsVelocity
 from arlab.heads.diffusion_variances import LargeVariance, LearnedRange, SmallVariance, StepVariance
 from arlab.heads.head import Hidden, Predict, Predicted, Sampling
@@ -220,7 +220,9 @@ def test_a_target_stands_for_the_data(target: DiffusionTarget) -> None:
     torch.testing.assert_close(target.data(target.of(data, noise, level), noisy, level), data, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("sampler", [Ancestral(), DDIM(), DDIM(eta=1.0)], ids=["ancestral", "ddim", "ddim-1"])
+@pytest.mark.parametrize(
+    "sampler", [Ancestral(), DDIM(), DDIM(eta=1.0), DPMSolver2M()], ids=["ancestral", "ddim", "ddim-1", "2m"]
+)
 def test_targets_say_the_same(sampler: DiffusionSampler) -> None:
     means = torch.tensor([[1.0, -1.0], [-1.0, 0.5]])
     options = {"sampler": sampler, "schedule": LinearSchedule(), "variance": SmallVariance(), "num_steps": 20}
@@ -504,7 +506,7 @@ def test_codes_are_refused() -> None:
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=class_name)
 def test_any_number_of_steps_is_finite(schedule: NoiseSchedule) -> None:
     for number in {1, 2, 3, min(schedule.num_train_steps, 60)}:
-        for sampler in (Ancestral(), DDIM(eta=1.0)):
+        for sampler in (Ancestral(), DDIM(eta=1.0), DPMSolver2M()):
             head = exact(
                 torch.tensor([[MEAN]]),
                 DEVIATION,
