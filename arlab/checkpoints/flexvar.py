@@ -7,7 +7,8 @@ from arlab.checkpoints.family import GeneratorFamily
 from arlab.checkpoints.flexvar_vq import FlexVARVQ
 from arlab.checkpoints.names import Names, leading
 from arlab.checkpoints.shapes import Shapes
-from arlab.checkpoints.var_names import MARKS, UNUSED, var_backbone, var_names
+from arlab.checkpoints.var_backbone import var_backbone
+from arlab.checkpoints.var_names import MARKS, UNUSED, var_names
 from arlab.checkpoints.var_scales import SCALES_256, finest_of, scales_of
 from arlab.generators.generator import Generator
 from arlab.heads.discrete import DiscreteHead

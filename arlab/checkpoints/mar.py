@@ -171,8 +171,8 @@ class MAR(GeneratorFamily):
                 *stage_names(backbone, _BLOCK, BOTH),
                 *renamed({"z_proj": "head.input"} | own, BOTH),
                 leading("mask_token", "slot_embedding.learned_RD"),
-                permuted("encoder_pos_embed_learned", "backbone.encoder_places.0.table", place, axes=1),
-                permuted("decoder_pos_embed_learned", "backbone.decoder_places.0.table", place, axes=1),
+                permuted("encoder_pos_embed_learned", "backbone.encoder_places.0.table", place),
+                permuted("decoder_pos_embed_learned", "backbone.decoder_places.0.table", place),
                 of_tokens("diffusion_pos_embed_learned", "backbone.out_places.0.table", slots),
                 _CLASSES,
             ]

@@ -85,7 +85,7 @@ class UViT(Make):
 
     def rules(self, backbone: Backbone, places: Tensor) -> Iterator[Rule]:
         assert isinstance(backbone, LongSkips)
-        yield permuted(self.places[0], _PLACES, places, axes=1)
+        yield permuted(self.places[0], _PLACES, places)
         yield from renamed({"norm": "backbone.norms.0"}, BOTH)
         blocks = {_MIDDLE: "middle_blocks.0"}
         for layer in range(backbone.num_skips):

@@ -89,11 +89,9 @@ def renamed(names: Mapping[str, str], parts: Sequence[str] = ("weight",)) -> Ite
             yield same(f"{theirs}.{part}", f"{ours}.{part}")
 
 
-def leading(theirs: str, ours: str, axes: int = 1) -> Rule:
-    """Published with so many axes of one in front."""
-    return Rule(
-        (theirs,), (ours,), lambda value: (value.reshape(value.shape[axes:]),), lambda value: (value[(None,) * axes],)
-    )
+def leading(theirs: str, ours: str) -> Rule:
+    """Published with an axis of one in front."""
+    return Rule((theirs,), (ours,), lambda value: (value[0],), lambda value: (value[None],))
 
 
 def reordered(theirs: str, ours: str, order: Sequence[int]) -> Rule:
@@ -102,15 +100,10 @@ def reordered(theirs: str, ours: str, order: Sequence[int]) -> Rule:
     return Rule((theirs,), (ours,), lambda value: (_blocks(value, order),), lambda value: (_blocks(value, back),))
 
 
-def permuted(theirs: str, ours: str, index: Tensor, axes: int = 0) -> Rule:
-    """Rows in another order: our row i is their row ``index[i]``; published with so many axes of one in front."""
+def permuted(theirs: str, ours: str, index: Tensor) -> Rule:
+    """Rows in another order: our row i is their row ``index[i]``; published with an axis of one in front."""
     back = index.argsort()
-    return Rule(
-        (theirs,),
-        (ours,),
-        lambda value: (value.reshape(value.shape[axes:])[index],),
-        lambda value: (value[back][(None,) * axes],),
-    )
+    return Rule((theirs,), (ours,), lambda value: (value[0, index],), lambda value: (value[None, back],))
 
 
 def joined(theirs: Sequence[str | None], ours: str) -> Rule:

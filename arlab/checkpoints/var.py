@@ -12,7 +12,8 @@ from arlab.backbones.places import LearnedPlaces, LevelPlaces
 from arlab.checkpoints.family import GeneratorFamily
 from arlab.checkpoints.names import Names, Rule, Tensors, same
 from arlab.checkpoints.shapes import Shapes
-from arlab.checkpoints.var_names import MARKS, UNUSED, var_backbone, var_names
+from arlab.checkpoints.var_backbone import var_backbone
+from arlab.checkpoints.var_names import MARKS, UNUSED, var_names
 from arlab.checkpoints.var_scales import SCALES_256, SCALES_512, finest_of, scales_of
 from arlab.checkpoints.var_vq import VARVQ
 from arlab.generators.generator import Generator

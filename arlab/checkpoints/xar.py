@@ -124,8 +124,8 @@ class XAR(GeneratorFamily):
             [
                 *gated_stage_names(backbone),
                 *renamed(outside, BOTH),
-                permuted("encoder_pos_embed_learned", "backbone.encoder_places.0.table", place, axes=1),
-                permuted("decoder_pos_embed_learned", "backbone.decoder_places.0.table", place, axes=1),
+                permuted("encoder_pos_embed_learned", "backbone.encoder_places.0.table", place),
+                permuted("decoder_pos_embed_learned", "backbone.decoder_places.0.table", place),
                 same("class_emb.weight", "conditioner.embedding.weight"),
             ]
         )

@@ -62,14 +62,8 @@ def test_renamed_takes_each_part_by_its_name() -> None:
     assert not list(renamed({}))
 
 
-@pytest.mark.parametrize("axes", [1, 2])
-def test_leading(axes: int) -> None:
-    ours = own([leading("table", "ours", axes)], {"table": ROWS[(None,) * axes]})
-    assert equal(ours["ours"], ROWS)
-
-
-def test_leading_of_no_axis_is_the_same() -> None:
-    assert equal(own([leading("table", "ours", 0)], {"table": ROWS})["ours"], ROWS)
+def test_leading() -> None:
+    assert equal(own([leading("table", "ours")], {"table": ROWS[None]})["ours"], ROWS)
 
 
 def test_reordered_takes_blocks_from_where_they_were() -> None:
@@ -81,9 +75,7 @@ def test_reordered_takes_blocks_from_where_they_were() -> None:
 
 def test_permuted_takes_rows_from_where_they_were() -> None:
     index = torch.tensor([1, 2, 3, 0, 5, 4])
-    ours = own([permuted("six", "ours", index)], {"six": ROWS})
-    assert equal(ours["ours"][:, 0], [2, 4, 6, 0, 10, 8])
-    ours = own([permuted("six", "ours", index, axes=1)], {"six": ROWS[None]})
+    ours = own([permuted("six", "ours", index)], {"six": ROWS[None]})
     assert equal(ours["ours"][:, 0], [2, 4, 6, 0, 10, 8])
 
 
@@ -150,7 +142,7 @@ def test_rows_of_any_number_of_axes() -> None:
     for tail in ((), (3,), (3, 2, 2)):
         rows = torch.randn(6, *tail)
         own([reordered("t", "o", [1, 2, 0])], {"t": rows})
-        own([permuted("t", "o", torch.randperm(6), axes=1)], {"t": rows[None]})
+        own([permuted("t", "o", torch.randperm(6))], {"t": rows[None]})
         own([cut("t", [("a", 4), ("b", 2)])], {"t": rows})
         own([joined(["a", None, "b"], "o")], {"a": rows, "b": rows + 1})
 
