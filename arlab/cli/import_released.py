@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -109,7 +110,10 @@ def main(argv: list[str]) -> int:
             f"files: {type(family).__name__} needs its tokenizer: name the file of a {kinds}, too, or --tokenizer RUN"
         )
     size = _image_size(options, generator)
-    model = import_released(generator, made_by, class_names=names, source=source, image_size=size)
+    try:
+        model = import_released(generator, made_by, class_names=names, source=source, image_size=size)
+    except ValueError as error:
+        raise ValueError(f"{error}{_doubt(options, family, str(error))}") from error
     _refuse_other_size(options, family, model)
     told = credits(generator, options.preset, options.tokenizer if tokenizer is None else tokenizer)
     folder = write_run(model, options.out, images=options.images, told=told)
@@ -150,6 +154,13 @@ def _preset(family: type[GeneratorFamily], name: str | None) -> list[str]:
     if name not in family.presets:
         raise ValueError(f"preset: {family.__name__} has no {name!r}; it has: {', '.join(family.presets) or 'none'}")
     return [f"{key}={json.dumps(value)}" for key, value in family.presets[name].items()]
+
+
+def _doubt(options: argparse.Namespace, family: Family, said: str) -> str:
+    """Where an option of the preset does not fit, the preset of another size is the likeliest cause."""
+    keys = family.presets[options.preset] if options.preset else ()
+    words = set(re.findall(r"\w+", said.partition(": ")[2]))
+    return f"; is --preset {options.preset} of this file's size?" if words & set(keys) else ""
 
 
 def _refuse_other_size(options: argparse.Namespace, family: Family, model: Module) -> None:

@@ -475,6 +475,8 @@ def test_a_preset_of_another_size_is_refused(capsys: pytest.CaptureFixture[str])
     words = ["--preset", "b_256", "--set", "num_heads=4", "grid=[8,8]", *OUT]
     told = refused(["import", "gpt.pt", "vq.pt", "--family", "llamagen", *words], capsys)
     assert told.startswith("preset: b_256 is of width 768, the file of 64; of the presets are b_256 768, ")
+    told = refused(["import", "gpt.pt", "vq.pt", "--family", "llamagen", "--preset", "b_256", *OUT], capsys)
+    assert told.endswith("got 12; is --preset b_256 of this file's size?")
 
 
 def test_classes_are_called_as_told_whatever_the_tokenizers_are(capsys: pytest.CaptureFixture[str]) -> None:
