@@ -92,7 +92,7 @@ def _parsed(word: str, hint: object, at: str) -> object:
     wanted = _members(hint)
     try:
         value: object = yaml.safe_load(word)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         value = word
     if str in wanted and value is not None:
         return word

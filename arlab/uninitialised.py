@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from lightning.fabric import Fabric
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 
-def uninitialised() -> AbstractContextManager[object]:
-    """Modules built inside hold whatever is in memory: every weight must be filled afterwards.
+class uninitialised(TorchFunctionMode):  # noqa: N801  (used as contextlib's are)
+    """Inside, ``torch.nn.init`` leaves parameters as memory comes: every one must be filled afterwards.
 
-    Memory that was not written to is not used, either: a model of gigabytes takes them once, when it is loaded.
+    Memory that was not written to is not used, either: a model of gigabytes takes them once, when it is loaded. Buffers
+    are made as always, since not all of them are saved.
     """
-    return Fabric(accelerator="cpu", devices=1).init_module(empty_init=True)
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = dict(kwargs or {})
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            tensor = args[0] if args else given["tensor"]
+            if isinstance(tensor, nn.Parameter):
+                return tensor
+        return func(*args, **given)

@@ -96,14 +96,16 @@ class ACDiT(GeneratorFamily):
         self.norm_eps = norm_eps
 
     def informed(self, args: Mapping[str, object]) -> Self:
-        """What is given stands, whatever the file tells."""
-        asked = {key for key in ("grid", "block", "nd_split") if not getattr(self, key)}
-        told = told_by(args, asked)
+        told = told_by(args)
+        for key, value in told.items():
+            given = getattr(self, key)
+            if given and list(given) != value:
+                raise ValueError(f"{key}: it was trained with {value}, got {list(given)}; leave it out")
         if not told:
             return self
         spec = self.spec()
-        given = cast("Mapping[str, object]", spec["init_args"])
-        return from_spec({**spec, "init_args": {**given, **told}}, type(self))
+        options = cast("Mapping[str, object]", spec["init_args"])
+        return from_spec({**spec, "init_args": {**options, **told}}, type(self))
 
     def token_grid(self, shapes: Shapes) -> tuple[int, int]:
         return self.sides("grid", self.grid)

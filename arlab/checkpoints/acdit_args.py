@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from arlab.checkpoints.family import MOST_TOKENS
 
 _GRID = ("image_size", "vae_patch_pixels", "patch_size")
 
 
-def told_by(args: Mapping[str, object], asked: Collection[str]) -> dict[str, object]:
-    """Those of grid, block and nd_split that are asked for and told.
+def told_by(args: Mapping[str, object]) -> dict[str, list[int]]:
+    """Those of grid, block and nd_split that are told.
 
         grid = image_size / vae_patch_pixels / patch_size, both sides;  block = √block_size, both sides
 
@@ -21,22 +21,22 @@ def told_by(args: Mapping[str, object], asked: Collection[str]) -> dict[str, obj
     """
     if "num_frames" in args and _count(args, "num_frames") != 1:
         raise ValueError(f"num_frames: only models of images can be imported, got {args['num_frames']}")
-    told: dict[str, object] = {}
-    if "grid" in asked and all(key in args for key in _GRID):
+    told: dict[str, list[int]] = {}
+    if all(key in args for key in _GRID):
         side = _count(args, "image_size")
         for key in _GRID[1:]:
             if side % _count(args, key):
                 raise ValueError(f"{key}: must divide {side} of image_size {args['image_size']}, got {args[key]}")
             side //= _count(args, key)
         told["grid"] = [side, side]
-    if "block" in asked and "block_size" in args:
+    if "block_size" in args:
         tokens = _count(args, "block_size")
         side = math.isqrt(tokens)
         if side * side != tokens:
             raise ValueError(f"block_size: must be a square, 4, 16, ..., got {tokens}")
         told["block"] = [side, side]
     _refuse_other_blocks(args, told)
-    if "nd_split" in asked and args.get("nd_split") is not None:
+    if args.get("nd_split") is not None:
         told["nd_split"] = _shares(args["nd_split"])
     return told
 

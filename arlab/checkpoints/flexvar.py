@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Self
+
 from arlab.backbones.resized_places import ResizedPlaces
 from arlab.checkpoints.family import GeneratorFamily
 from arlab.checkpoints.flexvar_vq import FlexVARVQ
@@ -9,12 +12,13 @@ from arlab.checkpoints.names import Names, leading
 from arlab.checkpoints.shapes import Shapes
 from arlab.checkpoints.var_backbone import var_backbone
 from arlab.checkpoints.var_names import MARKS, UNUSED, var_names
-from arlab.checkpoints.var_scales import SCALES_256, finest_of, scales_of
+from arlab.checkpoints.var_scales import SCALES_256, finest_of, scales_of, told_scales
 from arlab.generators.generator import Generator
 from arlab.heads.discrete import DiscreteHead
 from arlab.orderings.level_inputs import Previous
 from arlab.orderings.next_scale import NextScale
 from arlab.orderings.scale_schedules import RandomScales
+from arlab.ranges import require
 from arlab.tokenizers.tokenizer import Tokenizer
 
 PRESETS = {f"d{depth}": {"patch_nums": SCALES_256} for depth in (16, 20, 24)}
@@ -42,9 +46,13 @@ class FlexVAR(GeneratorFamily):
     def __init__(
         self, *, patch_nums: list[int | list[int]] | None = None, num_heads: int = 0, norm_eps: float = 1e-6
     ) -> None:
+        require("norm_eps", norm_eps, at_least=0)
         self.patch_nums = patch_nums
         self.num_heads = num_heads
         self.norm_eps = norm_eps
+
+    def informed(self, args: Mapping[str, object]) -> Self:
+        return told_scales(self, args)
 
     def token_grid(self, shapes: Shapes) -> tuple[int, int]:
         return finest_of(scales_of(self.need(self.patch_nums)))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Self
+
 from arlab.checkpoints.llama_vq_family import LlamaVQFamily, published_codes
 from arlab.checkpoints.shapes import Shapes
-from arlab.checkpoints.var_scales import scales_of
+from arlab.checkpoints.var_scales import scales_of, told_scales
 from arlab.pyramids.scale import ScalePyramid
 from arlab.tokenizers.quantizers.pyramid_quantizer import PyramidQuantizer
 from arlab.tokenizers.quantizers.similarity import Cosine
@@ -25,6 +28,9 @@ class FlexVARVQ(LlamaVQFamily):
 
     def __init__(self, *, patch_nums: list[int | list[int]] | None = None) -> None:
         self.patch_nums = patch_nums
+
+    def informed(self, args: Mapping[str, object]) -> Self:
+        return told_scales(self, args)
 
     def quantizer(self, shapes: Shapes) -> PyramidQuantizer:
         patch_nums = self.need(self.patch_nums)

@@ -6,6 +6,7 @@ Letters: N slots, F frequencies of an axis, P pairs of adjacent channels of a he
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -20,6 +21,7 @@ TABLES = (r"\.rope\.freqs(_cos|_sin)?$", r"^mask$")
 _ERROR = 1e-2
 _MASK = "mask"
 # Of the sizes of steps, in a message.
+_MOST_DIGITS = 30
 _SHOWN = 5
 
 
@@ -54,8 +56,9 @@ def refuse_frequencies(
 def _base(theirs_F: Tensor) -> str:
     """Of which base frequencies are, roughly."""
     ratio = float(theirs_F[1] / theirs_F[0]) if len(theirs_F) > 1 else 0.0
+    exponent = -len(theirs_F) * math.log10(ratio) if 0 < ratio < 1 else math.inf
     # Of half precision three digits are left.
-    return f"a base of about {float(f'{ratio ** -len(theirs_F):.3g}'):g}" if 0 < ratio < 1 else "no such base"
+    return f"a base of about {float(f'{10**exponent:.3g}'):g}" if exponent < _MOST_DIGITS else "no such base"
 
 
 def refuse_mask(tensors: Mapping[str, Tensor], sizes: Sequence[int], key: str, given: object) -> None:

@@ -23,11 +23,13 @@ from arlab.checkpoints.shapes import Shapes
 from arlab.data.facts import DataFacts
 from arlab.generators.generator import Generator
 from arlab.module import Module
+from arlab.ranges import require
 from arlab.tokenizers.tokenizer import Tokenizer
 from arlab.uninitialised import uninitialised
 
 F = TypeVar("F", bound=Family)
 _UNKNOWN = "unknown"
+_MOST_CLASSES = 2**20
 IMAGE_SIZE = (256, 256)
 """Of a tokenizer that is imported alone, where it is not told."""
 
@@ -101,7 +103,7 @@ def _recognised(path: Path, held: Mapping[str, object], among: Sequence[Family])
         entry, tensors = tensors_in(held, family.entries)
         if family.marked(tensors):
             for name, value in tensors.items():
-                _refuse_unstored(path, name, value)
+                _refuse_odd(path, name, value)
             try:
                 return Found(path, family.informed(args_in(held)), tensors, entry)
             except ValueError as error:
@@ -109,14 +111,15 @@ def _recognised(path: Path, held: Mapping[str, object], among: Sequence[Family])
     return None
 
 
-def _refuse_unstored(path: Path, name: str, value: Tensor) -> None:
-    """See that a tensor is as large as it says: a few bytes may stand for gigabytes of the same number."""
-    if value.layout is torch.strided and not value.is_meta:
-        stored = value.untyped_storage().nbytes()
-        if stored < value.numel() * value.element_size():
-            raise ValueError(
-                f"{path}: {name} of shape {tuple(value.shape)} is not there as a whole, but {stored} bytes"
-            )
+def _refuse_odd(path: Path, name: str, value: Tensor) -> None:
+    """See that a tensor is one of numbers, all there: a few bytes may stand for gigabytes of the same number."""
+    dense = not value.is_nested and value.layout is torch.strided and not value.is_meta
+    if not dense or value.is_quantized or value.is_complex():
+        kind = str(value.dtype).removeprefix("torch.")
+        raise ValueError(f"{path}: {name} is no dense tensor of real numbers, but of {kind}")
+    stored = value.untyped_storage().nbytes()
+    if stored < value.numel() * value.element_size():
+        raise ValueError(f"{path}: {name} of shape {tuple(value.shape)} is not there as a whole, but {stored} bytes")
 
 
 def import_released(
@@ -151,6 +154,7 @@ def import_released(
         known = family.class_names(generator.shapes)
     except ValueError as error:
         raise ValueError(f"{generator.path}: {error}") from error
+    require("classes", count, at_least=0, at_most=_MOST_CLASSES)
     told = tuple(map(str, range(count))) if known is None else known
     names = told if class_names is None else class_names
     if len(names) != count:
@@ -195,7 +199,6 @@ def fill(model: Generator | Tokenizer, names: Names, found: Found) -> None:
         raise ValueError(f"{found.path}: the table of {type(found.family).__name__} leaves out {blank[0]}")
     with torch.no_grad():
         for name, value in names.own(found.tensors):
-            # Released in whatever precision: ours is float32, as everywhere.
             own[name].copy_(value)
 
 
@@ -209,10 +212,11 @@ def _refuse(found: Found, expected: Mapping[str, Tensor]) -> None:
         given = found.tensors[name]
         if tuple(given.shape) != tuple(value.shape):
             raise ValueError(f"{theirs}, but {name} is of shape {tuple(given.shape)}, expected {tuple(value.shape)}")
-        if given.is_meta or given.layout is not torch.strided or given.is_floating_point() != value.is_floating_point():
+        if given.is_floating_point() != value.is_floating_point():
             kind = str(given.dtype).removeprefix("torch.")
-            raise ValueError(f"{theirs}, but {name} is no dense tensor of floating-point numbers, but of {kind}")
-        if not bool(given.isfinite().all()):
+            raise ValueError(f"{theirs}, but {name} is no tensor of floating-point numbers, but of {kind}")
+        # Of numbers of a byte PyTorch does not tell.
+        if not bool((given if given.element_size() > 1 else given.float()).isfinite().all()):
             raise ValueError(f"{theirs}, but {name} holds numbers that are not finite")
     left = [
         name

@@ -29,6 +29,7 @@ from arlab.orderings.ordering import Ordering
 from arlab.ranges import require
 from arlab.tokenizers.tokenizer import Tokenizer
 
+_MOST_BASE = 1e12
 # While training; all of them were trained with it.
 _DROPOUT = 0.1
 # Of the sizes that the published code knows by name.
@@ -54,8 +55,8 @@ class LlamaFamily(GeneratorFamily):
     def __init__(self, *, num_heads: int | None, grid: list[int] | None, rope_base: float, norm_eps: float) -> None:
         if num_heads is not None:
             require("num_heads", num_heads, at_least=1)
-        require("rope_base", rope_base, above=0)
-        require("norm_eps", norm_eps, at_least=0)
+        require("rope_base", rope_base, at_least=1, at_most=_MOST_BASE)
+        require("norm_eps", norm_eps, at_least=0, at_most=1)
         self.num_heads = num_heads
         self.grid = grid
         self.rope_base = rope_base
@@ -66,6 +67,8 @@ class LlamaFamily(GeneratorFamily):
         heads, side = _HEADS.get(str(args.get("gpt_model")).removeprefix("GPT-")), _side(args)
         if heads and self.num_heads is None:
             told["num_heads"] = heads
+        elif heads and self.num_heads != heads:
+            raise ValueError(f"num_heads: gpt_model={args['gpt_model']} has {heads}, got {self.num_heads}")
         if side and self.grid is None:
             told["grid"] = [side, side]
         elif side and self.grid != [side, side]:

@@ -71,7 +71,10 @@ class Names:
             theirs: at least all published tensors that stand in the table.
         """
         for rule in self.rules:
-            yield from zip(rule.ours, rule.to_ours(*(theirs[name] for name in rule.theirs)), strict=True)
+            given = (theirs[name] for name in rule.theirs)
+            # Released in whatever precision: ours is float32, as everywhere, and so are sums of several.
+            whole = (value.float() if value.is_floating_point() else value for value in given)
+            yield from zip(rule.ours, rule.to_ours(*whole), strict=True)
 
 
 # ---- rules

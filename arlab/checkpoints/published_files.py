@@ -19,6 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+# Of an option: letters of a text, or numbers.
+_LONGEST = 1000
 # How PyTorch names what a pickle asks for.
 _ASKED = re.compile(r"GLOBAL (\S+)")
 
@@ -56,11 +58,27 @@ def tensors_in(held: Mapping[str, object], entries: Sequence[str]) -> tuple[str,
 
 
 def args_in(held: Mapping[str, object]) -> dict[str, object]:
-    """The options that a training script was called with, where it wrote them into the file as 'args'."""
+    """The options that a training script was called with, where it wrote them into the file as 'args'.
+
+    Of those that could be options: numbers, short texts, and short lists of numbers.
+    """
     args = held.get("args")
     if isinstance(args, argparse.Namespace):
         args = vars(args)
-    return {str(key): value for key, value in args.items()} if isinstance(args, Mapping) else {}
+    if not isinstance(args, Mapping):
+        return {}
+    return {str(key): value for key, value in args.items() if _plain(value)}
+
+
+def _plain(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        return len(value) <= _LONGEST and all(type(item) in (int, float) for item in value)
+    return (
+        value is None
+        or type(value) in (bool, float)
+        or (type(value) is int and abs(value) < 2**63)
+        or (type(value) is str and len(value) <= _LONGEST)
+    )
 
 
 def _without(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -36,12 +36,12 @@ class Shapes:
         """The length of an axis.
 
         Raises:
-            ValueError: there is no such tensor, it has no such axis, or nothing lies along it.
+            ValueError: there is no such tensor, it has no such axis, or it is empty.
         """
         shape = self[name]
         if not -len(shape) <= axis < len(shape):
             raise ValueError(f"its {name} is of shape {shape}, too few axes")
-        if shape[axis] < 1:
+        if min(shape) < 1:
             raise ValueError(f"its {name} is of shape {shape}, which is empty")
         return shape[axis]
 

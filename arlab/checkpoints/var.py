@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -14,12 +15,13 @@ from arlab.checkpoints.names import Names, Rule, Tensors, same
 from arlab.checkpoints.shapes import Shapes
 from arlab.checkpoints.var_backbone import var_backbone
 from arlab.checkpoints.var_names import MARKS, UNUSED, var_names
-from arlab.checkpoints.var_scales import SCALES_256, SCALES_512, finest_of, scales_of
+from arlab.checkpoints.var_scales import SCALES_256, SCALES_512, finest_of, scales_of, told_scales
 from arlab.checkpoints.var_vq import VARVQ
 from arlab.generators.generator import Generator
 from arlab.heads.discrete import DiscreteHead
 from arlab.orderings.next_scale import NextScale
 from arlab.orderings.step import Layout
+from arlab.ranges import require
 from arlab.tokenizers.tokenizer import Tokenizer
 
 PRESETS = {
@@ -50,9 +52,13 @@ class VAR(GeneratorFamily):
     def __init__(
         self, *, patch_nums: list[int | list[int]] | None = None, num_heads: int = 0, norm_eps: float = 1e-6
     ) -> None:
+        require("norm_eps", norm_eps, at_least=0)
         self.patch_nums = patch_nums
         self.num_heads = num_heads
         self.norm_eps = norm_eps
+
+    def informed(self, args: Mapping[str, object]) -> Self:
+        return told_scales(self, args)
 
     def token_grid(self, shapes: Shapes) -> tuple[int, int]:
         return finest_of(self._scales(shapes))
@@ -77,9 +83,11 @@ class VAR(GeneratorFamily):
 
     def refuse_tables(self, generator: Generator, tensors: Mapping[str, Tensor]) -> None:
         """Of which scale each place is stands beside the weights."""
-        level_L = tensors.get("lvl_1L", torch.empty(0)).flatten().tolist()
-        told, given = [len(list(places)) for _, places in itertools.groupby(level_L)], list(generator.layout.sizes)
-        if told and told != given:
+        if "lvl_1L" not in tensors:
+            return
+        given, told_L = list(generator.layout.sizes), tensors["lvl_1L"].flatten().tolist()
+        if told_L != [level for level, size in enumerate(given) for _ in range(size)]:
+            told = [len(list(places)) for _, places in itertools.groupby(told_L)]
             raise ValueError(f"patch_nums: by its lvl_1L its scales are of {told} places, got scales of {given}")
 
     def _scales(self, shapes: Shapes) -> Layout:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar, cast
 
+from arlab.checkpoints.family import MOST_TOKENS, Family
+from arlab.configurable import from_spec
 from arlab.orderings.step import Layout
 from arlab.pyramids.grids import check_sides, layout_of
 
@@ -12,6 +15,7 @@ SCALES_256 = [1, 2, 3, 4, 5, 6, 8, 10, 13, 16]
 SCALES_512 = [1, 2, 3, 4, 6, 9, 13, 18, 24, 32]
 """Of 512 x 512 pixels."""
 _KEY = "patch_nums"
+F = TypeVar("F", bound=Family)
 
 
 def scales_of(patch_nums: Sequence[int | Sequence[int]]) -> Layout:
@@ -25,7 +29,25 @@ def scales_of(patch_nums: Sequence[int | Sequence[int]]) -> Layout:
     finest = (last, last) if isinstance(last, int) else tuple(last)
     if len(finest) != 2:
         raise ValueError(f"{_KEY}: expected sides or [height, width], got {list(finest)}")
-    return layout_of(patch_nums, finest, _KEY)
+    layout = layout_of(patch_nums, finest, _KEY)
+    if layout.num_tokens > MOST_TOKENS:
+        raise ValueError(f"{_KEY}: expected at most {MOST_TOKENS} tokens in all, got {layout.num_tokens}")
+    return layout
+
+
+def told_scales(family: F, args: Mapping[str, object]) -> F:
+    """A family with the scales that a training script's own options tell, where they were not given.
+
+    Raises:
+        ValueError: what they tell are no sides.
+    """
+    spec = family.spec()
+    given, told = cast("Mapping[str, object]", spec["init_args"]), args.get(_KEY)
+    if told is None or given.get(_KEY) is not None:
+        return family
+    if not isinstance(told, Sequence) or not all(type(side) is int and side > 0 for side in told):
+        raise ValueError(f"{_KEY}: expected sides from 1 on, got {told!r}")
+    return from_spec({**spec, "init_args": {**given, _KEY: list(told)}}, type(family))
 
 
 def finest_of(layout: Layout) -> tuple[int, int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from arlab.checkpoints.family import TokenizerFamily
 from arlab.checkpoints.names import Names, Rule, Tensors, same
 from arlab.checkpoints.shapes import Shapes
-from arlab.checkpoints.var_scales import scales_of
+from arlab.checkpoints.var_scales import scales_of, told_scales
 from arlab.checkpoints.vqgan_names import LDM, autoencoder_names, read_autoencoder, shrinks
 from arlab.data.facts import DataFacts
 from arlab.pyramids.scale import ScalePyramid
@@ -51,6 +52,9 @@ class VARVQ(TokenizerFamily):
         self.patch_nums = patch_nums
         self.phi_ratio = phi_ratio
         self.using_znorm = using_znorm
+
+    def informed(self, args: Mapping[str, object]) -> Self:
+        return told_scales(self, args)
 
     def shrinks(self, shapes: Shapes) -> int:
         return shrinks(shapes, _STYLE)

@@ -137,15 +137,22 @@ def _families(options: argparse.Namespace) -> list[Family]:
     preset, keys = _preset(wanted, options.preset), [word.partition("=")[0] for word in options.settings]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
         raise ValueError(f"set: {twice} is given {keys.count(twice)} times; give it once")
+    its = set(inspect.signature(wanted).parameters)
+    if options.tokenizer and (other := next((key for key in keys if key not in its and key in _settings(kinds)), None)):
+        raise ValueError(f"set: {other} is an option of its tokenizer, which --tokenizer brings; leave it out")
     words = [*preset, *options.settings]
     for word in words:
         key, equals, _ = word.partition("=")
         if not equals:
             raise ValueError(f"set: expected KEY=VALUE, got {word!r}")
         if not any(key in inspect.signature(kind).parameters for kind in kinds):
-            takes = sorted({name for kind in kinds for name in inspect.signature(kind).parameters})
-            raise ValueError(f"set: {wanted.__name__} has no setting {key!r}; it has: {', '.join(takes) or 'none'}")
+            takes = ", ".join(sorted(_settings(kinds)))
+            raise ValueError(f"set: {wanted.__name__} has no setting {key!r}; it has: {takes or 'none'}")
     return [_built(kind, words) for kind in kinds]
+
+
+def _settings(kinds: Sequence[type[Family]]) -> set[str]:
+    return {name for kind in kinds for name in inspect.signature(kind).parameters}
 
 
 def _preset(family: type[GeneratorFamily], name: str | None) -> list[str]:
@@ -209,8 +216,8 @@ def _read(value: str, key: str) -> object:
 
     try:
         return yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ValueError(f"set: {key}: not a value of YAML, got {value!r}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"set: {key}: not a value of YAML, got {value[:80]!r}") from error
 
 
 def _roles(options: argparse.Namespace, found: Sequence[Found]) -> tuple[Found | None, Found | None]:

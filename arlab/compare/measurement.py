@@ -21,7 +21,7 @@ MOST_IMAGES = 100_000
 FEWEST_IMAGES = 8
 """Generated ones; their halves, of which intervals are taken, need neighbours."""
 FEWEST_REAL = 6
-_MOST_PIXELS = 4096
+_MOST_PIXELS = 1024
 
 
 @dataclass(frozen=True)

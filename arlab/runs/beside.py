@@ -27,27 +27,23 @@ def configuration(path: Path, folder: str) -> str | None:
     try:
         text = file.read_text(encoding="utf-8")
         tree: Any = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{file}: not a readable configuration; mend it, or move it away") from error
-    former = _former(tree)
-    if former is None:
+    options = _below(tree, "model", "init_args")
+    start = _below(options, "initialisation", "init_args")
+    former = start.get("run")
+    if not isinstance(former, str):
         return text
+    start["run"] = folder
+    if options.get("tokenizer") == former:
+        options["tokenizer"] = folder
     comments = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines(keepends=True))
     header = "".join(comments).replace(f"{former}/{CONFIG_FILE}", f"{folder}/{CONFIG_FILE}")
-    return header + yaml.safe_dump(_renamed(tree, former, folder), sort_keys=False, width=120)
+    return header + yaml.safe_dump(tree, sort_keys=False, width=120)
 
 
-def _former(tree: Any) -> str | None:
-    """The folder it names: where its weights begin."""
-    for key in ("model", "init_args", "initialisation", "init_args", "run"):
+def _below(tree: Any, *keys: str) -> dict[str, Any]:
+    """What lies in a tree under these keys; nothing where there is none."""
+    for key in keys:
         tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree if isinstance(tree, str) else None
-
-
-def _renamed(node: Any, former: str, folder: str) -> Any:
-    """The same, with the other folder wherever the former one is named."""
-    if isinstance(node, dict):
-        return {key: _renamed(value, former, folder) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_renamed(item, former, folder) for item in node]
-    return folder if node == former else node
+    return tree if isinstance(tree, dict) else {}

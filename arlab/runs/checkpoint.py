@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
 import arlab
-from arlab import plugins
+from arlab import data, plugins
 from arlab.configurable import Configurable, from_spec, to_plain
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ ORIGIN = "origin"
 """The entry that tells which release imported weights are."""
 STARTED_FROM = "started_from"
 """The entry that tells whose weights training began with."""
-# Options of a model's parts that name files: they are read where training begins, and forgotten then.
-_PATHS = ("run", "file")
+# Options of a model and its parts that name files: they are read where training begins, and forgotten then.
+_PATHS = ("run", "file", "tokenizer")
 _M = TypeVar("_M", bound="Module")
 
 
@@ -70,8 +71,7 @@ def read(path: str | Path, *, mapped: bool = False) -> dict[str, Any]:
         raise ValueError(f"{path}: not a readable checkpoint (cut off or damaged?)") from error
     if not (isinstance(checkpoint, dict) and isinstance(checkpoint.get(KEY), dict)):
         raise ValueError(f"{path}: not written by arlab")
-    entries = {"format", "version", "model"} <= checkpoint[KEY].keys() and "state_dict" in checkpoint
-    if not (entries and isinstance(checkpoint[KEY]["format"], int)):
+    if "state_dict" not in checkpoint or not sound(checkpoint[KEY]):
         raise ValueError(f"{path}: not readable, its entry {KEY!r} is not as arlab writes it")
     if checkpoint[KEY]["format"] > FORMAT:
         raise ValueError(
@@ -80,6 +80,21 @@ def read(path: str | Path, *, mapped: bool = False) -> dict[str, Any]:
         )
     _distrust_beside(path, checkpoint[KEY].get("plugins", ()))
     return checkpoint
+
+
+def sound(entry: Mapping[str, Any]) -> bool:
+    """Whether the entry that tells of a model has the form of those that arlab writes."""
+    model, facts = entry.get("model"), entry.get("facts")
+    return (
+        isinstance(entry.get("format"), int)
+        and isinstance(entry.get("version"), str)
+        and isinstance(model, Mapping)
+        and isinstance(model.get("class_path"), str)
+        and isinstance(model.get("init_args"), Mapping)
+        and (facts is None or isinstance(facts, Mapping))
+        and all(isinstance(entry.get(key, ""), str) for key in (ORIGIN, STARTED_FROM))
+        and isinstance(entry.get("plugins", ()), (list, tuple))
+    )
 
 
 def _distrust_beside(path: Path, records: Sequence[dict[str, Any]]) -> None:
@@ -92,32 +107,43 @@ def _distrust_beside(path: Path, records: Sequence[dict[str, Any]]) -> None:
             record["path"] = f"{plugins.FOLDER}/{file.name}"
 
 
-def rebuild(checkpoint: Mapping[str, Any], expected: type[_M]) -> _M:
+def rebuild(
+    checkpoint: Mapping[str, Any], expected: type[_M], building: AbstractContextManager[object] | None = None
+) -> _M:
     """The model a checkpoint was written by, in evaluation mode; EMA weights where there are any.
+
+    Args:
+        checkpoint: as ``read`` gives it.
+        expected: what it must be.
+        building: inside of which its parts are made.
 
     Raises:
         ValueError: it is another kind of model, or its weights do not fit.
     """
     plugins.restore(checkpoint[KEY].get("plugins", ()))
-    _refuse_paths(checkpoint[KEY]["model"])
-    model = from_spec(cast("Mapping[str, object]", checkpoint[KEY]["model"]), expected)
+    spec = checkpoint[KEY]["model"]
+    if _names_files(spec):
+        raise ValueError("its model names other files, which no checkpoint of arlab does; they are not opened")
+    try:
+        with building or nullcontext():
+            model = from_spec(cast("Mapping[str, object]", spec), expected)
+    except (TypeError, AttributeError, KeyError) as error:
+        raise ValueError(f"its model cannot be built, it is not as arlab writes it ({error})") from error
     refuse_unfit(checkpoint, model)
     model.adopt(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
     return model.eval()
 
 
-def _refuse_paths(spec: Any) -> None:
-    """See that a model is rebuilt from its checkpoint alone: none is written that names other runs.
-
-    Raises:
-        ValueError: it does.
-    """
-    options = spec.get("init_args", {}) if isinstance(spec, Mapping) else {}
-    parts = [each for each in options.values() if isinstance(each, Mapping)]
-    named = options.get("tokenizer"), *(part.get("init_args", {}).get(key) for part in parts for key in _PATHS)
-    if any(isinstance(each, str) and each for each in named):
-        raise ValueError("its model names other files, which no checkpoint of arlab does; they are not opened")
+def _names_files(node: Any) -> bool:
+    """Whether a model's spec names files, somewhere in it: one is rebuilt from its checkpoint alone."""
+    if isinstance(node, Mapping):
+        if any(node.get(key) and not isinstance(node[key], Mapping) for key in _PATHS):
+            return True
+        if str(node.get("class_path")).startswith(f"{data.__name__}."):
+            return True
+        return any(map(_names_files, node.values()))
+    return isinstance(node, list) and any(map(_names_files, node))
 
 
 def refuse_unfit(checkpoint: Mapping[str, Any], model: Module) -> None:

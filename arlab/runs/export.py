@@ -26,7 +26,7 @@ from arlab.plugins import FOLDER
 from arlab.runs import resolve
 from arlab.runs.beside import CONFIG_FILE, configuration
 from arlab.runs.card import CARD_FILE, card, measured
-from arlab.runs.checkpoint import FORMAT, KEY
+from arlab.runs.checkpoint import FORMAT, KEY, sound
 from arlab.runs.files import written_whole
 from arlab.runs.resolve import EXPORT_FILE
 
@@ -114,6 +114,8 @@ def read_tokenizer(folder: Path) -> dict[str, Any]:
 
 def _entry(folder: Path) -> dict[str, Any]:
     entry: dict[str, Any] = json.loads((folder / EXPORT_FILE).read_text(encoding="utf-8"))
+    if not (isinstance(entry, dict) and sound(entry)):
+        raise ValueError(f"{folder}: not a readable export, its {EXPORT_FILE} is not as arlab writes it")
     if entry["format"] > FORMAT:
         raise ValueError(f"{folder}: written in format {entry['format']} by arlab {entry['version']}; update arlab")
     # Of a folder that may come from anybody nothing is executed but what lies among the user's own plugins.

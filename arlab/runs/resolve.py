@@ -7,6 +7,7 @@ it takes a run folder, an experiment folder (its newest run), a checkpoint file 
 from __future__ import annotations
 
 import difflib
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -88,11 +89,12 @@ def load_model(run: str | Path, expected: type[M]) -> M:
     Raises:
         ValueError: there is no such run, it cannot be read, or it is another kind of model.
     """
+    from arlab.runs.checkpoint import KEY
     from arlab.uninitialised import uninitialised
 
     held = read(run)
-    with uninitialised():
-        return _rebuilt(run, held, expected)
+    # A plugin may work something out of what it has drawn, and not save it.
+    return _rebuilt(run, held, expected, nullcontext() if held[KEY].get("plugins") else uninitialised())
 
 
 def load_tokenizer(run: str | Path, expected: type[M]) -> M:
@@ -105,15 +107,15 @@ def load_tokenizer(run: str | Path, expected: type[M]) -> M:
     Raises:
         ValueError: there is no such run, it cannot be read, or it is another kind of model.
     """
-    return _rebuilt(run, read_tokenizer(run), expected)
+    return _rebuilt(run, read_tokenizer(run), expected, nullcontext())
 
 
-def _rebuilt(run: str | Path, held: dict[str, Any], expected: type[M]) -> M:
+def _rebuilt(run: str | Path, held: dict[str, Any], expected: type[M], building: AbstractContextManager[object]) -> M:
     from arlab.module import Module
     from arlab.runs.checkpoint import rebuild
 
     try:
-        model = rebuild(held, Module)
+        model = rebuild(held, Module, building)
     except ValueError as error:
         raise ValueError(f"{run}: {error}") from error
     if not isinstance(model, expected):

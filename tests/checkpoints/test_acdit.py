@@ -150,10 +150,12 @@ def test_blocks_have_two_sides() -> None:
 def test_the_args_of_its_training_tell_grid_block_and_split() -> None:
     told = ACDiT(num_steps=9).informed(ARGS)
     assert told.spec() == ACDiT(grid=[32, 32], block=[16, 16], nd_split=(1, 3), num_steps=9).spec()
-    # What is given stands, and what the file says of it is not looked at.
-    nonsense = ARGS | {"block_size": "many", "nd_split": 7}
-    given = ACDiT(block=[8, 8], nd_split=(1, 1)).informed(nonsense)
-    assert given.spec() == ACDiT(grid=[32, 32], block=[8, 8], nd_split=(1, 1)).spec()
+    # What is given may not be another.
+    with pytest.raises(ValueError, match=r"block: it was trained with \[16, 16\], got \[8, 8\]; leave it out"):
+        ACDiT(block=[8, 8]).informed(ARGS)
+    assert ACDiT(grid=[32, 32], block=[16, 16]).informed(ARGS).spec() == told.spec() | {
+        "init_args": {**told.spec()["init_args"], "num_steps": 25}
+    }
     whole = ACDiT(grid=[4, 4], block=[2, 2])
     assert whole.informed({}) is whole
     # What it lacks is asked for.

@@ -308,12 +308,12 @@ FILES: tuple[tuple[str, Callable[[], object], str], ...] = (
     (
         "whole numbers",
         lambda: altered("norm.weight", torch.ones(64, dtype=torch.int8)),
-        "gpt.pt: of LlamaGen, but norm.weight is no dense tensor of floating-point numbers, but of int8",
+        "gpt.pt: of LlamaGen, but norm.weight is no tensor of floating-point numbers, but of int8",
     ),
     (
         "a sparse weight",
         lambda: altered("output.weight", torch.ones(64, 64).to_sparse()),
-        "gpt.pt: of LlamaGen, but output.weight is no dense tensor of floating-point numbers, but of float32",
+        "gpt.pt: output.weight is no dense tensor of real numbers, but of float32",
     ),
     (
         "one number for many",

@@ -25,12 +25,14 @@ def test_the_args_of_its_training_tell_heads_and_grid() -> None:
     told = LlamaGen(norm_eps=1e-6).informed(ARGS)
     assert told.spec() == LlamaGen(num_heads=20, grid=[24, 24], norm_eps=1e-6).spec()
     # What is given is not asked for again.
-    given = PAR(num_heads=5, grid=[24, 24], regions=(2, 3))
+    given = PAR(num_heads=20, grid=[24, 24], regions=(2, 3))
     assert given.informed(ARGS) is given
     with pytest.raises(
         ValueError, match=r"grid: image_size=384 and downsample_size=16 make \[24, 24\], got \[16, 16\]"
     ):
         PAR(grid=[16, 16]).informed(ARGS)
+    with pytest.raises(ValueError, match="num_heads: gpt_model=GPT-XL has 20, got 16"):
+        LlamaGen(num_heads=16).informed(ARGS)
 
 
 @pytest.mark.parametrize(

@@ -147,10 +147,9 @@ def test_rows_of_any_number_of_axes() -> None:
         own([joined(["a", None, "b"], "o")], {"a": rows, "b": rows + 1})
 
 
-def test_numbers_keep_their_kind() -> None:
-    """What is not published is made in the precision of what is."""
+def test_half_precision_becomes_whole_before_anything_is_added() -> None:
     half = ROWS.half()
-    assert dict(Names([joined(["q", None], "o")]).own({"q": half}))["o"].dtype == torch.half
+    assert dict(Names([joined(["q", None], "o")]).own({"q": half}))["o"].dtype == torch.float32
     assert Names([cut("t", [("a", 6), (None, 2)])]).published({"a": half})["t"].dtype == torch.half
 
 

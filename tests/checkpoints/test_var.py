@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from arlab.backbones.attention import Attention
+from arlab.checkpoints.flexvar import FlexVAR
+from arlab.checkpoints.flexvar_vq import FlexVARVQ
 from arlab.checkpoints.importing import import_released, recognise
 from arlab.checkpoints.shapes import Shapes
 from arlab.checkpoints.var import PRESETS, VAR
@@ -91,18 +93,33 @@ def test_other_scales_of_as_many_places_are_refused(tmp_path: Path) -> None:
 
 
 def test_one_file_of_a_trainer_is_generator_and_tokenizer(tmp_path: Path) -> None:
+    """Its args tell the scales of both."""
     scales: Scales = [1, 2, 4]
     rng = dice(1)
     quantizer = VARVQ(patch_nums=scales).quantizer(Shapes({"quantize.embedding.weight": (7, 4)}))
     tokenizer = whole_tokenizer(rng, quantizer, 4, 8, levels=2, kernel=3)
     made = generator(rng, tokenizer, None, Kind())
     parts = {"var_wo_ddp": released(VAR(), made), "vae_local": released(VARVQ(), tokenizer)}
-    torch.save({"trainer": parts}, tmp_path / "ar-ckpt-last.pth")
+    torch.save({"trainer": parts, "args": {"patch_nums": (1, 2, 4)}}, tmp_path / "ar-ckpt-last.pth")
     run, file = str(tmp_path / "run"), str(tmp_path / "ar-ckpt-last.pth")
-    assert main(["import", file, "--family", "var", "--set", "patch_nums=[1,2,4]", "--out", run]) == 0
+    assert main(["import", file, "--family", "var", "--out", run]) == 0
     imported = load(run)
     assert isinstance(imported.tokenizer, VQTokenizer)
     assert torch.equal(imported.model.state_dict()["head.outputs.0.weight"], made.state_dict()["head.outputs.0.weight"])
+
+
+def test_what_a_trainer_tells_gives_way_to_what_is_given() -> None:
+    args = {"depth": 16, "patch_nums": (1, 2, 4)}
+    for family in (VAR, VARVQ, FlexVAR, FlexVARVQ):
+        assert family().informed({"patch_nums": None}).patch_nums is None
+        assert family().informed(args).patch_nums == [1, 2, 4]
+        assert family(patch_nums=[1, 3]).informed(args).patch_nums == [1, 3]
+        with pytest.raises(ValueError, match=r"^patch_nums: expected sides from 1 on, got \(1, 0\)$"):
+            family().informed({"patch_nums": (1, 0)})
+    options = VARVQ(phi_ratio=0.25, using_znorm=True).informed(args)
+    assert (options.phi_ratio, options.using_znorm) == (0.25, True)
+    for heads in (VAR(num_heads=3, norm_eps=0.5).informed(args), FlexVAR(num_heads=3, norm_eps=0.5).informed(args)):
+        assert (heads.num_heads, heads.norm_eps) == (3, 0.5)
 
 
 def published_shapes(depth: int, scales: Scales, *, shared: bool) -> dict[str, tuple[int, ...]]:

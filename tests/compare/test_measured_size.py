@@ -134,7 +134,7 @@ def test_proportions_are_kept_to_a_pixel() -> None:
     assert asked_size((384, 256), (384, 256)) is None
     with pytest.raises(ValueError, match="image_size: expected the proportions of the model's"):
         asked_size((256, 173), (384, 256))
-    with pytest.raises(ValueError, match="image_size: must be from 1 to 4096, got 0"):
+    with pytest.raises(ValueError, match="image_size: must be from 1 to 1024, got 0"):
         dataclasses.replace(Measurement(), image_size=(0, 4))
     image_BCHW = torch.rand(1, 3, 6, 9)
     assert brought_to(image_BCHW, None) is image_BCHW

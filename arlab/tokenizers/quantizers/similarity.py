@@ -47,7 +47,9 @@ class Cosine(Similarity):
 class Angle(Similarity):
     """Vectors stay where they are, but the nearest code is argmax cos(z, e): lengths are told, and not compared.
 
-    VAR's tokenizer with ``using_znorm`` (arXiv 2404.02905); the released one is Euclidean.
+    VAR's tokenizer with ``using_znorm``; the released one is Euclidean.
+
+    Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction (VAR), arXiv 2404.02905.
     """
 
     def place(self, x: Tensor) -> Tensor:
