@@ -114,9 +114,13 @@ def _located(value: object, hint: object, at: str) -> object:
         ValueError: there is no such part, or options are given of none.
     """
     members = _members(hint)
+    lists = [each for each in members if get_origin(each) in (list, tuple)]
+    inner = get_args(lists[0])[0] if lists else None
+    numbers = inner in (int, float)
+    if len(lists) == len(members) and not ((isinstance(value, list) and all(map(_number, value))) or not numbers):
+        raise ValueError(f"{at}: expected numbers, as [1,2], got {value!r}")
     if isinstance(value, list):
-        inner = next((get_args(each)[:1] for each in members if get_origin(each) in (list, tuple)), ())
-        return [_located(each, inner[0] if inner else None, f"{at}[{k}]") for k, each in enumerate(value)]
+        return [_located(each, inner, f"{at}[{k}]") for k, each in enumerate(value)]
     kinds = [each for each in members if isinstance(each, type) and issubclass(each, Configurable)]
     if not kinds or str in members or not isinstance(value, (str, dict)):
         return value
@@ -133,6 +137,10 @@ def _located(value: object, hint: object, at: str) -> object:
     given = given if isinstance(given, dict) else {}
     options = {key: _located(each, hints.get(key), f"{at}.{key}") for key, each in given.items()}
     return {"class_path": f"{cls.__module__}.{path}", "init_args": options}
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _members(hint: object) -> tuple[object, ...]:

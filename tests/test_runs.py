@@ -235,6 +235,16 @@ def test_broken_export_is_named(trained):
         arlab.load(folder)
 
 
+@pytest.mark.parametrize("damage", [{"model": None}, {"facts": [1]}, {"origin": {}}, {"facts": {"class_names": 5}}])
+def test_an_export_that_tells_nonsense_is_told_in_a_line(damage, trained):
+    folder = export("runs/tiny/raster", "out")
+    entry = json.loads((folder / "arlab.json").read_text())
+    (folder / "arlab.json").write_text(json.dumps(entry | damage))
+    with pytest.raises(ValueError, match=r"^out: .* not as arlab writes it"):
+        export("out", "again")
+    assert not Path("again").exists()
+
+
 # ---- sampling
 
 

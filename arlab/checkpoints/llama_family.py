@@ -177,6 +177,6 @@ class LlamaFamily(GeneratorFamily):
 def _side(args: Mapping[str, object]) -> int | None:
     """Of the grid of tokens, where a training script's options tell it."""
     size, shrinks = args.get("image_size"), args.get("downsample_size")
-    if isinstance(size, int) and isinstance(shrinks, int) and 0 < shrinks <= size:
+    if type(size) is int and type(shrinks) is int and 0 < shrinks <= size:
         return size // shrinks
     return None

@@ -50,7 +50,11 @@ def export(run: str | Path, out: str | Path, *, name: str | None = None) -> Path
     # On a hub nobody's own folders are told; there it is one called as the repository.
     config = configuration(path, Path(out).as_posix() if name is None else name.rpartition("/")[2])
     called = name or Path(out).resolve().name
-    told = card(held, name=called, figures=measured(path), trains_on=config is not None)
+    figures = measured(path)
+    try:
+        told = card(held, name=called, figures=figures, trains_on=config is not None)
+    except (TypeError, AttributeError, KeyError) as error:
+        raise ValueError(f"{run}: what it tells of its model is not as arlab writes it ({error})") from error
     return write(held, Path(out), {CARD_FILE: told} | ({} if config is None else {CONFIG_FILE: config}))
 
 
