@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import torch
 
 import arlab
-from arlab import data, plugins
+from arlab import data, features, plugins
 from arlab.configurable import Configurable, from_spec, to_plain
 
 if TYPE_CHECKING:
@@ -137,13 +137,20 @@ def rebuild(
 
 def _names_files(node: Any) -> bool:
     """Whether a model's spec names files, somewhere in it: one is rebuilt from its checkpoint alone."""
-    if isinstance(node, Mapping):
-        if any(node.get(key) and not isinstance(node[key], Mapping) for key in _PATHS):
+    if isinstance(node, list):
+        return any(map(_names_files, node))
+    if not isinstance(node, Mapping):
+        return False
+    made = str(node.get("class_path"))
+    # A network of a loss opens its file when it is asked for features, in training.
+    if made.startswith(f"{features.__name__}."):
+        return False
+    options = node.get("init_args")
+    if made.startswith("arlab.") and isinstance(options, Mapping):
+        named = [options.get(key) for key in _PATHS]
+        if made.startswith(f"{data.__name__}.") or any(each and not isinstance(each, Mapping) for each in named):
             return True
-        if str(node.get("class_path")).startswith(f"{data.__name__}."):
-            return True
-        return any(map(_names_files, node.values()))
-    return isinstance(node, list) and any(map(_names_files, node))
+    return any(map(_names_files, node.values()))
 
 
 def refuse_unfit(checkpoint: Mapping[str, Any], model: Module) -> None:
